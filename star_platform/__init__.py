@@ -1,0 +1,3 @@
+"""Declare graph signals once, release versioned embeddings, read them through Feast."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,74 @@
+"""The merged graph spec: every signal of every ready branch, with the sources it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from star_platform.errors import Place
+from star_platform.signals.model import Cohort, Declaration, Edge, LinkPrediction, Node, OptOut, Source
+
+SignalKind = Literal["node", "edge", "feature", "objective", "cohort", "opt_out"]
+SignalKey = tuple[SignalKind, str]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One declared signal.
+
+    `sources` holds the definition of every source that it reads, by the name its branch gives it: the one it names, and
+    for a `sql:` source also those that the query refers to. Names of sources are local to a branch.
+    """
+
+    kind: SignalKind
+    name: str
+    definition: Any
+    sources: Mapping[str, Source]
+    branch: str
+    owner: str
+    place: Place
+
+    @property
+    def key(self) -> SignalKey:
+        return (self.kind, self.name)
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """All signals by `(kind, name)`, sorted, and the columns that nobody may read."""
+
+    signals: Mapping[SignalKey, Signal] = field(default_factory=dict)
+    deny_columns: frozenset[str] = frozenset()
+
+    def of_kind(self, kind: SignalKind) -> dict[str, Signal]:
+        return {name: signal for (k, name), signal in sorted(self.signals.items()) if k == kind}
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        return self._definitions("node")
+
+    @cached_property
+    def edges(self) -> dict[str, Edge]:
+        return self._definitions("edge")
+
+    @cached_property
+    def features(self) -> dict[str, Declaration]:
+        """By full name, `<node>.<feature>`."""
+        return self._definitions("feature")
+
+    @cached_property
+    def objectives(self) -> dict[str, LinkPrediction]:
+        return self._definitions("objective")
+
+    @cached_property
+    def cohorts(self) -> dict[str, Cohort]:
+        return self._definitions("cohort")
+
+    @cached_property
+    def opt_outs(self) -> dict[str, OptOut]:
+        return self._definitions("opt_out")
+
+    def _definitions(self, kind: SignalKind) -> dict[str, Any]:
+        return {name: signal.definition for name, signal in self.of_kind(kind).items()}
