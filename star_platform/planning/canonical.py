@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ def canonical(value: Any) -> Any:
         return canonical(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted(canonical(item) for item in value)
     if isinstance(value, list | tuple):
         return [canonical(item) for item in value]

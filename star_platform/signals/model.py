@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-API_VERSION = "star/v1"
+API_VERSION: Literal["star/v1"] = "star/v1"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(-[a-z0-9_]+)*$", max_length=63)]
 """Lower case, digits, `_` and `-`; Feast and file systems both take it."""
@@ -264,7 +264,7 @@ class Branch(Declaration):
 
     file_modeline: ClassVar[str] = "# yaml-language-server: $schema=../schema/branch.schema.json"
 
-    apiVersion: Literal["star/v1"] = API_VERSION
+    apiVersion: Literal["star/v1"] = API_VERSION  # noqa: N815
     branch: Name
     owner: Annotated[str, StringConstraints(min_length=1)]
     description: str = ""
