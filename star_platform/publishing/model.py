@@ -1,0 +1,135 @@
+"""What is published, as plain values: the registry keeps them as JSON, Feast's objects are derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+KeyType = Literal["int64", "string"]
+
+FIELD = "embedding"
+"""The one field of every view."""
+
+
+@dataclass(frozen=True)
+class NodeVectors:
+    """The embeddings of one entity node type, as the `embed` stage left them.
+
+    ids: [n], any integer or string type, ascending and unique (row i of `ids.parquet` is node i).
+    vectors: float32 [n, dim], usually a memory map; row i belongs to ids[i].
+    """
+
+    node: str
+    ids: pa.Array
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PublishedNode:
+    """The vectors of one node type in one release.
+
+    space: fingerprint of the embedding space; vectors of two spaces are never combined (DESIGN 4.5).
+    as_of: event time of every row in microseconds since the epoch, the newest event of the graph; never a wall clock.
+    norm: smallest and largest L2 norm of a row.
+    checksum: SHA-256 over ids and vectors in id order.
+    """
+
+    node: str
+    dim: int
+    rows: int
+    key_type: KeyType
+    space: str
+    as_of: int
+    norm: tuple[float, float]
+    checksum: str
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class PublishedRelease:
+    """One release as Feast holds it: version `v<number>` of the view of each of its node types."""
+
+    number: int
+    nodes: Mapping[str, PublishedNode]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON data for our registry; `from_record` reads it back."""
+        return {
+            "number": self.number,
+            "nodes": [{**vars(node), "norm": list(node.norm)} for _, node in sorted(self.nodes.items())],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> PublishedRelease:
+        nodes = (PublishedNode(**{**item, "norm": tuple(item["norm"])}) for item in record["nodes"])
+        return cls(int(record["number"]), {node.node: node for node in nodes})
+
+
+@dataclass(frozen=True)
+class ConsumerPin:
+    """One consumer and the release that it reads; the caller has resolved `latest` through our alias events."""
+
+    name: str
+    owner: str
+    nodes: tuple[str, ...]
+    release: int
+
+
+@dataclass(frozen=True)
+class FeastState:
+    """All that Feast shall know, as our registry has it.
+
+    releases: every release that is published and not purged, of any state but failed; any order.
+    active: number of the active release, None before the first activation.
+    offline_root: folder of the Parquet datasets (`Publisher.offline_root`).
+    """
+
+    offline_root: Path
+    releases: tuple[PublishedRelease, ...] = ()
+    active: int | None = None
+    consumers: tuple[ConsumerPin, ...] = field(default=())
+
+    def in_order(self) -> tuple[PublishedRelease, ...]:
+        return tuple(sorted(self.releases, key=lambda release: release.number))
+
+    def release(self, number: int) -> PublishedRelease | None:
+        return next((release for release in self.releases if release.number == number), None)
+
+    def front(self) -> dict[str, int]:
+        """The version that each node type's view shows unpinned, sorted by node type.
+
+        The active release; where it lacks the node type, the newest release that has it.
+        """
+        result: dict[str, int] = {}
+        for release in self.in_order():
+            result.update(dict.fromkeys(release.nodes, release.number))
+        active = self.release(self.active) if self.active is not None else None
+        if active is not None:
+            result.update(dict.fromkeys(active.nodes, active.number))
+        return dict(sorted(result.items()))
+
+    def with_release(self, release: PublishedRelease) -> FeastState:
+        """This state and one more release (or the same one again), not yet active."""
+        others = tuple(known for known in self.releases if known.number != release.number)
+        return FeastState(self.offline_root, (*others, release), self.active, self.consumers)
+
+
+def view_name(node: str) -> str:
+    return f"{node}_embedding"
+
+
+def reference(node: str, release: int) -> str:
+    """The pinned reference that consumers use, such as `member_embedding@v2:embedding`."""
+    return f"{view_name(node)}@v{release}:{FIELD}"
+
+
+def dataset_folder(offline_root: Path, release: int, node: str) -> Path:
+    """Where the Parquet shards of one release and node type lie."""
+    return offline_root / f"r{release}" / node
