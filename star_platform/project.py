@@ -73,7 +73,9 @@ def find_project(start: Path | None = None) -> Path:
         if (candidate / PROJECT_FILE).is_file():
             return candidate
     raise UsageError(
-        "U001", f"no {PROJECT_FILE} in {folder} or above it", hint="run `star-platform init` here, or pass --project DIR"
+        "U001",
+        f"no {PROJECT_FILE} in {folder} or above it",
+        hint="run `star-platform init` here, or pass --project DIR",
     )
 
 
