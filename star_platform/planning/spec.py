@@ -19,7 +19,8 @@ class Signal:
     """One declared signal.
 
     `sources` holds the definition of every source that it reads, by the name its branch gives it: the one it names, and
-    for a `sql:` source also those that the query refers to. Names of sources are local to a branch.
+    for a `sql:` source also those that the query refers to. Names of sources are local to a branch. `branch` and `place`
+    are those of the first branch, by name, of `declared_by`: several may declare one signal identically.
     """
 
     kind: SignalKind
@@ -29,10 +30,25 @@ class Signal:
     branch: str
     owner: str
     place: Place
+    declared_by: tuple[str, ...] = ()
+    places: Mapping[tuple[str | int, ...], Place] = field(default_factory=dict, compare=False, repr=False)
+    """Where each field stands, by its path inside the declaration."""
 
     @property
     def key(self) -> SignalKey:
         return (self.kind, self.name)
+
+    @property
+    def source_name(self) -> str | None:
+        """The source that it names, None when it reads no data of its own (id features, objectives)."""
+        name: str | None = getattr(self.definition, "source", None)
+        return name
+
+    def place_of(self, *path: str | int) -> Place:
+        """The place of a field, or of the nearest thing around it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, self.place)
 
 
 @dataclass(frozen=True)
