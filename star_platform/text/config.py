@@ -1,0 +1,40 @@
+"""The `text:` section of star.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TFIDF_SVD = "tfidf-svd"
+MINILM = "minilm"
+
+Pooling = Literal["mean", "cls", "last", "layer_mean_cls"]
+
+
+class TextConfig(BaseModel):
+    """Which model turns texts into vectors, and how it reads them.
+
+    What changes a vector (model, revision, pooling, prompt, max_tokens, truncate, dim) enters the encoder's
+    fingerprint; what only changes speed (token_budget, device) does not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: Annotated[str, Field(min_length=1)] = TFIDF_SVD
+    """`tfidf-svd` (no weights), `minilm` (the extra of that name), a folder (`./models/e5`), or a hub name (`a/b`)."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub name."""
+    pooling: Literal["auto"] | Pooling = "auto"
+    """`auto`: what the model's folder says, else `mean` for an encoder and `last` for a decoder."""
+    prompt: str = ""
+    """Put before every text."""
+    max_tokens: Annotated[int, Field(ge=4)] | None = None
+    """Longer texts are cut; the model's own limit when absent."""
+    truncate: Literal["tail", "head"] = "tail"
+    """Which side of a longer text is cut off."""
+    token_budget: Annotated[int, Field(ge=64)] = 8192
+    """Tokens, padding included, of one batch."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dim: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Of `tfidf-svd`; other encoders have the dim of their model."""
