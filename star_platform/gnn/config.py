@@ -18,9 +18,11 @@ class TrainingConfig(BaseModel):
     dim: Annotated[int, Field(ge=4, le=4096)] = 128
     """Length of every published vector and of every hidden state."""
     fan_outs: Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(max_length=4)] = (20, 10)
-    """Neighbours per node and hop, over all relations together, nearest hop first. Empty: features only, no graph."""
+    """Neighbours per node and hop, nearest hop first. Empty: features only, no graph."""
     strategy: Literal["uniform", "latest"] = "uniform"
     """Which neighbours earlier than the example are taken when there are more than the fan-out."""
+    budget: Literal["joint", "per-relation"] = "joint"
+    """Whether a fan-out counts the neighbours of a node over all relations together, or of each relation."""
     heads: Annotated[int, Field(ge=1, le=64)] = 4
     dropout: Share = 0.1
     id_dropout: Share = 0.1
@@ -34,8 +36,11 @@ class TrainingConfig(BaseModel):
 
     # --- decoder and loss
     decoder: Literal["dot", "cosine"] = "dot"
-    negatives: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Negatives per positive, for objectives whose negatives are drawn."""
+    """`cosine`: vectors have length 1, so that their dot product is the cosine."""
+    loss: Literal["bce", "softmax"] = "bce"
+    """For drawn negatives: binary cross-entropy, or cross-entropy of the positive among the negatives."""
+    negatives: Annotated[int, Field(ge=1, le=65_536)] = 512
+    """Uniform negatives drawn per step; all positives of the step share them."""
     repeats: Literal["first", "all"] = "first"
     """`first`: of several edges between the same two nodes only the first is an example; the others are history."""
 

@@ -1,0 +1,150 @@
+"""Loops over items and edges, compiled; none holds the GIL, so that a prefetch thread runs beside the training step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(nogil=True, cache=True)
+def unique_pairs(
+    neighbours: NDArray[np.int32], relations: NDArray[np.int16], num_relations: int, num_sources: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct (relation, source) pairs of a block, sorted by relation then source.
+
+    Args:
+        neighbours: int32[n, K], -1 where there is none.
+        relations: int16[n, K].
+
+    Returns:
+        source of each pair int64[P]; first pair of each relation int64[R + 1]; pair of each slot int64[n, K], P where
+        there is no neighbour.
+    """
+    pair_of = np.zeros(num_relations * num_sources, dtype=np.int32)
+    n, width = neighbours.shape
+    for i in range(n):
+        for j in range(width):
+            if neighbours[i, j] >= 0:
+                pair_of[relations[i, j] * num_sources + neighbours[i, j]] = 1
+    first = np.zeros(num_relations + 1, dtype=np.int64)
+    count = 0
+    for r in range(num_relations):
+        for s in range(r * num_sources, (r + 1) * num_sources):
+            if pair_of[s]:
+                pair_of[s] = count
+                count += 1
+        first[r + 1] = count
+    sources = np.empty(count, dtype=np.int64)
+    index = np.full((n, width), count, dtype=np.int64)
+    for i in range(n):
+        for j in range(width):
+            if neighbours[i, j] >= 0:
+                pair = pair_of[relations[i, j] * num_sources + neighbours[i, j]]
+                index[i, j] = pair
+                sources[pair] = neighbours[i, j]
+    return sources, first, index
+
+
+@njit(nogil=True, cache=True)
+def unique_rows(nodes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `np.unique(nodes, return_inverse=True)` for values in `[0, size)`, by a mark per value."""
+    place = np.full(size, -1, dtype=np.int32)
+    for node in nodes:
+        place[node] = 0
+    count = 0
+    for node in range(size):
+        if place[node] == 0:
+            place[node] = count
+            count += 1
+    distinct = np.empty(count, dtype=np.int64)
+    inverse = np.empty(len(nodes), dtype=np.int64)
+    for i in range(len(nodes)):
+        inverse[i] = place[nodes[i]]
+        distinct[inverse[i]] = nodes[i]
+    return distinct, inverse
+
+
+@njit(nogil=True, cache=True)
+def gather_rows(values: NDArray[Any], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]) -> None:
+    """`out[i, :d] = scale * values[rows[i]]` and `out[i, d] = 0`; a missing row (-1) gives zeros and `out[i, d] = 1`."""
+    dim = values.shape[1]
+    for i in range(len(rows)):
+        row = rows[i]
+        if row < 0:
+            out[i, :] = 0.0
+            out[i, dim] = 1.0
+        else:
+            for j in range(dim):
+                out[i, j] = scale * values[row, j]
+            out[i, dim] = 0.0
+
+
+@njit(nogil=True, cache=True)
+def activity(
+    indptr: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    nodes: NDArray[np.int64],
+    times: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """What node i has received before `times[i]`: `out[i]` = (log1p count, 1 if any, log1p hours since the last).
+
+    `timestamps` of length 0 means that the relation has no times: then only the first two are set.
+    """
+    dated = len(timestamps) > 0
+    for i in range(len(nodes)):
+        low, high = indptr[nodes[i]], indptr[nodes[i] + 1]
+        first = low
+        if dated:
+            while low < high:
+                middle = (low + high) >> 1
+                if timestamps[middle] < times[i]:
+                    low = middle + 1
+                else:
+                    high = middle
+        else:
+            low = high
+        count = low - first
+        out[i, 0] = np.log1p(float(count))
+        out[i, 1] = 1.0 if count > 0 else 0.0
+        out[i, 2] = np.log1p((times[i] - timestamps[low - 1]) / 3.6e9) if dated and count > 0 else 0.0
+
+
+@njit(nogil=True, cache=True)
+def known_pairs(
+    keys: NDArray[np.int64], src: NDArray[np.int64], dst: NDArray[np.int64], num_dst: int
+) -> NDArray[np.bool_]:
+    """bool[len(src), len(dst)]: whether `src[i] * num_dst + dst[j]` is in the sorted `keys`."""
+    found = np.zeros((len(src), len(dst)), dtype=np.bool_)
+    for i in range(len(src)):
+        low = np.searchsorted(keys, src[i] * num_dst)
+        high = np.searchsorted(keys, (src[i] + 1) * num_dst)
+        if low < high:
+            for j in range(len(dst)):
+                key = src[i] * num_dst + dst[j]
+                place = low + np.searchsorted(keys[low:high], key)
+                found[i, j] = place < high and keys[place] == key
+    return found
+
+
+@njit(nogil=True, cache=True)
+def hash_codes(text: NDArray[np.uint8], ends: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+    """float32[n, width] of +1 and -1: a fixed random code per id, from FNV-1a and splitmix64 of its bytes."""
+    n = len(ends) - 1
+    codes = np.empty((n, width), dtype=np.float32)
+    for i in range(n):
+        state = np.uint64(14695981039346656037)
+        for j in range(ends[i], ends[i + 1]):
+            state = (state ^ np.uint64(text[j])) * np.uint64(1099511628211)
+        bits = np.uint64(0)
+        for j in range(width):
+            if j % 64 == 0:
+                state += np.uint64(0x9E3779B97F4A7C15)
+                bits = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+                bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+                bits = bits ^ (bits >> np.uint64(31))
+            codes[i, j] = 1.0 if (bits >> np.uint64(j % 64)) & np.uint64(1) else -1.0
+    return codes
