@@ -93,13 +93,19 @@ def creators(spec: GraphSpec, node: str) -> tuple[str, ...]:
     )
 
 
+def label_columns(spec: GraphSpec, edge: str) -> tuple[str, ...]:
+    """The label columns that objectives read from the rows of an edge type, sorted."""
+    labels = {objective.label for objective in spec.objectives.values() if objective.edge == edge}
+    return tuple(sorted(label for label in labels if label is not None))
+
+
 def fingerprints(spec: GraphSpec, snapshots: Snapshots) -> dict[SignalKey, SignalFingerprint]:
     """The fingerprint of every signal; `snapshots` holds every source that a signal names, by source id."""
-    own = {key: _own(signal, snapshots) for key, signal in spec.signals.items()}
+    own = {key: _own(spec, signal, snapshots) for key, signal in spec.signals.items()}
     return {key: _with_parents(spec, signal, own) for key, signal in sorted(spec.signals.items())}
 
 
-def _own(signal: Signal, snapshots: Snapshots) -> tuple[str, str]:
+def _own(spec: GraphSpec, signal: Signal, snapshots: Snapshots) -> tuple[str, str]:
     """The data and metadata part of one signal."""
     definition = resolved_definition(signal)
     aside = METADATA_FIELDS.get(signal.kind, frozenset())
@@ -110,6 +116,8 @@ def _own(signal: Signal, snapshots: Snapshots) -> tuple[str, str]:
     }
     if signal.source_name is not None:
         data["snapshot"] = snapshots[source_id(signal.source_name, signal.sources)].hash
+    if signal.kind == "edge":  # its labels are compiled beside it
+        data["labels"] = label_columns(spec, signal.name)
     return digest(data), digest({field: definition[field] for field in sorted(aside)})
 
 

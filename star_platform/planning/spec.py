@@ -13,14 +13,24 @@ from star_platform.signals.model import Cohort, Declaration, Edge, LinkPredictio
 SignalKind = Literal["node", "edge", "feature", "objective", "cohort", "opt_out"]
 SignalKey = tuple[SignalKind, str]
 
+SECTIONS: Mapping[SignalKind, str] = {
+    "node": "nodes",
+    "edge": "edges",
+    "feature": "features",
+    "objective": "objectives",
+    "cohort": "cohorts",
+    "opt_out": "privacy",
+}
+"""Where a branch file declares each kind of signal."""
+
 
 @dataclass(frozen=True)
 class Signal:
     """One declared signal.
 
     `sources` holds the definition of every source that it reads, by the name its branch gives it: the one it names, and
-    for a `sql:` source also those that the query refers to. Names of sources are local to a branch. `branch` and `place`
-    are those of the first branch, by name, of `declared_by`: several may declare one signal identically.
+    for a `sql:` source also those that the query refers to. Names of sources are local to a branch. Several branches may
+    declare one signal identically: they are in `declared_by`, and `branch` and `place` are those of the first by name.
     """
 
     kind: SignalKind
