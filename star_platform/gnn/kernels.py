@@ -18,6 +18,8 @@ def unique_pairs(
     Args:
         neighbours: int32[n, K], -1 where there is none.
         relations: int16[n, K].
+        num_relations: R.
+        num_sources: items that `neighbours` counts.
 
     Returns:
         source of each pair int64[P]; first pair of each relation int64[R + 1]; pair of each slot int64[n, K], P where
@@ -69,7 +71,7 @@ def unique_rows(nodes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64],
 
 @njit(nogil=True, cache=True)
 def gather_rows(values: NDArray[Any], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]) -> None:
-    """`out[i, :d] = scale * values[rows[i]]` and `out[i, d] = 0`; a missing row (-1) gives zeros and `out[i, d] = 1`."""
+    """`out[i] = (scale * values[rows[i]], 0)`; for a missing row, -1, `out[i] = (0, ..., 0, 1)`."""
     dim = values.shape[1]
     for i in range(len(rows)):
         row = rows[i]

@@ -1,0 +1,217 @@
+"""What the encoder is given about each node at a moment, and its first layer.
+
+Every input of a node type is one bias-free projection to the hidden width, and the projections are added: the same as
+concatenating all inputs and projecting once (STAR, arXiv 2507.09797, table 4: each input adds `columns x dim`
+parameters). A missing value is one more column, 1 where the value is missing: its weights are the learned null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from star_platform.gnn import kernels
+from star_platform.gnn.config import TrainingConfig
+from star_platform.graph.storage import EdgeArrays, FeatureArray, Graph
+
+InputKind = Literal["dense", "categorical", "id", "activity", "code"]
+SCALE_ROWS = 20_000
+"""Rows from which the scale of a dense feature is measured."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a node type. Enough to rebuild the encoder's weights without the graph."""
+
+    name: str
+    kind: InputKind
+    columns: int
+    """Columns of the projection's input: with the missing flag; for `id` the width of the learned vector."""
+    rows: int = 0
+    """Rows of the table of an `id` or `categorical` input."""
+    per_item: bool = False
+    """Whether the value depends on the moment; else it is computed once per distinct node."""
+    scale: float = 1.0
+    """Factor that brings a dense input to unit mean square."""
+
+
+@dataclass(frozen=True)
+class TypeInputs:
+    """The inputs of all items of one node type in a sample of n items with u distinct nodes."""
+
+    inverse: Tensor
+    """int64[n]: row of each item among the distinct nodes."""
+    values: tuple[Tensor, ...]
+    """By input: `[u, ...]`, or `[n, ...]` if per item; int64 codes or node indices, or float32 columns."""
+
+
+class InputReader:
+    """Reads the inputs of sampled items from the graph; thread-safe, and without Python per item."""
+
+    def __init__(self, graph: Graph, config: TrainingConfig, specs: Mapping[str, Sequence[InputSpec]] | None = None):
+        """`specs` of a trained model, so that its scales are kept; measured from the graph when None."""
+        self.node_types = graph.node_types
+        self._num_nodes = {node: graph.num_nodes(node) for node in graph.node_types}
+        self._features = {node: {f.name: f for f in graph.features(node)} for node in graph.node_types}
+        self._incoming = {
+            node: [graph.edges(edge) for edge in graph.edge_types if edge.dst == node] for node in graph.node_types
+        }
+        self._codes = {
+            node: id_codes(graph.ids(node), config.identity_codes)
+            for node in graph.node_types
+            if config.identity_codes and graph.node_kind(node) == "attribute"
+        }
+        self.specs: dict[str, tuple[InputSpec, ...]] = {
+            node: tuple(specs[node]) if specs is not None else self._measure(node, config) for node in graph.node_types
+        }
+
+    def _measure(self, node: str, config: TrainingConfig) -> tuple[InputSpec, ...]:
+        found = [_feature_spec(feature, self._num_nodes[node]) for feature in self._features[node].values()]
+        if node in self._codes:
+            found.append(InputSpec("identity code", "code", config.identity_codes))
+        if config.activity and self._incoming[node]:
+            found.append(InputSpec("activity", "activity", 3 * len(self._incoming[node]), per_item=True))
+        return tuple(found)
+
+    def read(self, node: str, nodes: NDArray[np.int64], times: NDArray[np.int64]) -> TypeInputs:
+        """The inputs of nodes `int64[n]` of one type as they were strictly before `times`, microseconds."""
+        distinct, inverse = kernels.unique_rows(nodes, self._num_nodes[node])
+        values = tuple(
+            torch.from_numpy(
+                self._value(node, spec, nodes, times) if spec.per_item else self._value(node, spec, distinct)
+            )
+            for spec in self.specs[node]
+        )
+        return TypeInputs(torch.from_numpy(inverse), values)
+
+    def _value(
+        self, node: str, spec: InputSpec, nodes: NDArray[np.int64], times: NDArray[np.int64] | None = None
+    ) -> NDArray[Any]:
+        if spec.kind == "id":
+            return nodes
+        if spec.kind == "code":
+            return np.ascontiguousarray(self._codes[node][nodes])
+        if spec.kind == "activity":
+            assert times is not None  # noqa: S101 - per item by construction
+            return read_activity(self._incoming[node], nodes, times)
+        feature = self._features[node][spec.name]
+        assert feature.values is not None  # noqa: S101 - only `id` has none
+        rows = feature.rows(nodes, times)
+        if spec.kind == "categorical":
+            return np.where(rows >= 0, feature.values[rows], 0).astype(np.int64)
+        out = np.empty((len(nodes), spec.columns), dtype=np.float32)
+        kernels.gather_rows(feature.values, rows, spec.scale, out)
+        return out
+
+
+def _feature_spec(feature: FeatureArray, num_nodes: int) -> InputSpec:
+    versioned = feature.indptr is not None
+    if feature.kind == "id":
+        return InputSpec(feature.name, "id", feature.dim, rows=num_nodes + 1)
+    if feature.kind == "categorical":
+        return InputSpec(feature.name, "categorical", 0, rows=feature.dim, per_item=versioned)
+    return InputSpec(feature.name, "dense", feature.dim + 1, per_item=versioned, scale=_scale(feature))
+
+
+def _scale(feature: FeatureArray) -> float:
+    """1 / root mean square of the entries, of rows spread evenly over the array; 1 for an empty or zero feature."""
+    values = feature.values
+    if values is None or not len(values):
+        return 1.0
+    rows = np.unique(np.linspace(0, len(values) - 1, min(len(values), SCALE_ROWS)).astype(np.int64))
+    if feature.present is not None:
+        rows = rows[feature.present[rows]]
+    square = float(np.square(values[rows], dtype=np.float64).mean()) if len(rows) else 0.0
+    return float(np.float32(1.0 / np.sqrt(square))) if square > 0 else 1.0
+
+
+def read_activity(
+    incoming: Sequence[EdgeArrays], nodes: NDArray[np.int64], times: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """float32[n, 3 x relations]: per incoming relation what `kernels.activity` tells, strictly before `times`."""
+    out = np.empty((len(nodes), len(incoming), 3), dtype=np.float32)
+    none = np.empty(0, dtype=np.int64)
+    for place, edges in enumerate(incoming):
+        timestamps = none if edges.timestamps is None else edges.timestamps
+        kernels.activity(edges.indptr, timestamps, nodes, times, out[:, place])
+    return out.reshape(len(nodes), 3 * len(incoming))
+
+
+def id_codes(ids: pa.Array, width: int) -> NDArray[np.float32]:
+    """float32[n, width]: a random code of +1 and -1 per external id, the same in every release."""
+    text = ids.cast(pa.large_string())
+    _, ends, data = text.buffers()
+    first = text.offset
+    offsets = np.frombuffer(ends, dtype=np.int64)[first : first + len(text) + 1]
+    content = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
+    return np.asarray(kernels.hash_codes(content, offsets, width))
+
+
+class TypeEncoder(nn.Module):
+    """Adds the projections of the inputs of one node type: `[n, dim]`."""
+
+    def __init__(self, specs: Sequence[InputSpec], dim: int, id_dropout: float) -> None:
+        super().__init__()
+        self.specs = tuple(specs)
+        self.id_dropout = id_dropout
+        self.projections = nn.ParameterList()
+        self.tables = nn.ParameterDict()
+        for place, spec in enumerate(self.specs):
+            rows = spec.rows if spec.kind == "categorical" else spec.columns
+            spread = 1.0 if spec.kind == "categorical" else spec.columns**-0.5
+            self.projections.append(nn.Parameter(torch.randn(rows, dim) * spread))
+            if spec.kind == "id":
+                self.tables[str(place)] = nn.Parameter(torch.randn(spec.rows, spec.columns))
+                self.register_buffer(f"seen_{place}", torch.zeros(spec.rows - 1, dtype=torch.bool))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, inputs: TypeInputs) -> Tensor:
+        """`[n, dim]` for the items of this type."""
+        dim = self.norm.normalized_shape[0]
+        shared = self.norm.weight.new_zeros(int(inputs.inverse.max()) + 1 if len(inputs.inverse) else 0, dim)
+        own: Tensor | None = None
+        for place, spec in enumerate(self.specs):
+            term = self._project(place, spec, inputs.values[place])
+            if spec.per_item:
+                own = term if own is None else own + term
+            else:
+                shared = shared + term
+        hidden = F.embedding(inputs.inverse, shared)
+        hidden = self.norm((hidden if own is None else hidden + own) * max(1, len(self.specs)) ** -0.5)
+        return hidden
+
+    def _project(self, place: int, spec: InputSpec, value: Tensor) -> Tensor:
+        weight = self.projections[place]
+        if spec.kind == "categorical":
+            return F.embedding(value, weight)
+        if spec.kind == "id":
+            return F.embedding(self._id_rows(place, spec, value), self.tables[str(place)]) @ weight
+        return value @ weight
+
+    def _id_rows(self, place: int, spec: InputSpec, nodes: Tensor) -> Tensor:
+        """Row of the table for each node: its own if training has met it, else the last, which all others share.
+
+        In training a share of the nodes takes the shared row at random: so it comes to mean "a node like any other".
+        """
+        seen: Tensor = getattr(self, f"seen_{place}")
+        shared = torch.full_like(nodes, spec.rows - 1)
+        if not self.training:
+            return torch.where(seen[nodes], nodes, shared)
+        seen[nodes] = True
+        return torch.where(torch.rand(len(nodes)) < self.id_dropout, shared, nodes)
+
+
+def specs_to_json(specs: Mapping[str, Sequence[InputSpec]]) -> dict[str, list[dict[str, Any]]]:
+    return {node: [asdict(spec) for spec in found] for node, found in specs.items()}
+
+
+def specs_from_json(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[InputSpec, ...]]:
+    return {node: tuple(InputSpec(**dict(spec)) for spec in found) for node, found in data.items()}
