@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from star_platform.errors import BaseMoved, RegistryError
+from star_platform.errors import RegistryError
 from star_platform.registry import leases
 from star_platform.registry.database import Database, SchemaStatus
 from star_platform.registry.leases import Lease, LeaseInfo
@@ -24,6 +24,16 @@ from star_platform.registry.models import (
     ReleaseBranchRow,
     ReleaseRow,
     StageRow,
+)
+from star_platform.registry.rows import (
+    alias_head,
+    base_moved,
+    record_artefact,
+    record_revision,
+    release_row,
+    to_alias_event,
+    to_release,
+    to_stage,
 )
 from star_platform.registry.states import BY_ACTIVATION, ReleaseState, check_transition
 from star_platform.registry.values import (
@@ -71,9 +81,9 @@ class Registry:
         """Remember each revision once, and that it went into `release` if one is given."""
         with self.database.write() as session:
             if release is not None:
-                _release(session, release)
+                release_row(session, release)
             for revision in revisions:
-                identifier = _record_revision(session, revision, self.clock)
+                identifier = record_revision(session, revision, self.clock)
                 if release is not None and session.get(ReleaseBranchRow, (release, identifier)) is None:
                     session.add(ReleaseBranchRow(release=release, revision=identifier))
 
@@ -123,10 +133,10 @@ class Registry:
         """
         with self.database.write() as session:
             leases.require(session, lease)
-            head = _head(session, LATEST)
+            head = alias_head(session, LATEST)
             active = head.release if head else None
             if base != active:
-                raise _base_moved(base, active)
+                raise base_moved(base, active)
             number = (session.scalar(select(func.max(ReleaseRow.number))) or 0) + 1
             row = ReleaseRow(
                 number=number,
@@ -140,7 +150,7 @@ class Registry:
             session.add(row)
             session.flush()
             self._append(session, actor, "release-started", number, "", {"plan_id": plan_id, "base": base})
-            return _to_release(row)
+            return to_release(row)
 
     def set_state(
         self, number: int, state: ReleaseState | str, actor: str, reason: str = "", lease: Lease | None = None
@@ -152,10 +162,10 @@ class Registry:
         """
         with self.database.write() as session:
             leases.require(session, lease)
-            row = _release(session, number)
+            row = release_row(session, number)
             before, after = ReleaseState(row.state), ReleaseState(state)
             if before == after:
-                return _to_release(row)
+                return to_release(row)
             check_transition(number, before, after)
             # An active release is deprecated when its successor is activated, which moves the alias with it.
             if (before, after) in BY_ACTIVATION:
@@ -165,17 +175,17 @@ class Registry:
                     hint="activate the release that is to be served; the other one follows",
                 )
             self._step(session, row, after, actor, reason)
-            return _to_release(row)
+            return to_release(row)
 
     def release(self, number: int) -> Release:
         """Raises RegistryError R010 when there is no such release."""
         with self.database.read() as session:
-            return _to_release(_release(session, number))
+            return to_release(release_row(session, number))
 
     def releases(self) -> tuple[Release, ...]:
         """All releases, oldest first."""
         with self.database.read() as session:
-            return tuple(_to_release(row) for row in session.scalars(select(ReleaseRow).order_by(ReleaseRow.number)))
+            return tuple(to_release(row) for row in session.scalars(select(ReleaseRow).order_by(ReleaseRow.number)))
 
     def latest(self) -> Release | None:
         """The release with the highest number of those that were built to the end."""
@@ -186,17 +196,17 @@ class Registry:
                 .order_by(ReleaseRow.number.desc())
                 .limit(1)
             )
-            return _to_release(row) if row else None
+            return to_release(row) if row else None
 
     def unfinished(self) -> tuple[Release, ...]:
         """Releases in state `building` or `failed`, oldest first: what `release --resume` may go on with."""
         return tuple(release for release in self.releases() if release.state in _UNFINISHED)
 
-    def active(self, alias: str = LATEST) -> Release | None:
-        """The release that the alias names now."""
+    def active(self) -> Release | None:
+        """The release that `latest` names now."""
         with self.database.read() as session:
-            head = _head(session, alias)
-            return _to_release(_release(session, head.release)) if head else None
+            head = alias_head(session, LATEST)
+            return to_release(release_row(session, head.release)) if head else None
 
     def activate(
         self,
@@ -205,9 +215,8 @@ class Registry:
         reason: str,
         expected_previous: int | None,
         lease: Lease | None = None,
-        alias: str = LATEST,
     ) -> AliasEvent:
-        """Move the alias to a release, in one transaction with the states of both releases.
+        """Move `latest` to a release, in one transaction with the states of both releases.
 
         The release before it becomes `deprecated`; when the move goes back to a lower number (a rollback), it becomes
         `candidate` again. Activating the active release changes nothing and returns the event that made it so.
@@ -219,35 +228,35 @@ class Registry:
         """
         with self.database.write() as session:
             leases.require(session, lease)
-            row = _release(session, number)
-            head = _head(session, alias)
+            row = release_row(session, number)
+            head = alias_head(session, LATEST)
             if head is not None and head.release == number:
-                return _to_alias_event(head)
+                return to_alias_event(head)
             if (head.release if head else None) != expected_previous:
-                raise _base_moved(expected_previous, head.release if head else None)
+                raise base_moved(expected_previous, head.release if head else None)
             check_transition(number, ReleaseState(row.state), ReleaseState.ACTIVE)
             if head is not None:
                 rollback = number < head.release
                 after = ReleaseState.CANDIDATE if rollback else ReleaseState.DEPRECATED
-                self._step(session, _release(session, head.release), after, actor, reason, {"successor": number})
-            self._step(session, row, ReleaseState.ACTIVE, actor, reason, {"alias": alias})
-            moved = AliasEventRow(
-                alias=alias,
+                self._step(session, release_row(session, head.release), after, actor, reason, {"successor": number})
+            self._step(session, row, ReleaseState.ACTIVE, actor, reason, {"alias": LATEST})
+            move = AliasEventRow(
+                alias=LATEST,
                 release=number,
                 actor=actor,
                 reason=reason,
                 at=self.clock.now(),
                 previous_event=head.id if head else 0,
             )
-            session.add(moved)
+            session.add(move)
             session.flush()
-            return _to_alias_event(moved)
+            return to_alias_event(move)
 
     def alias_events(self, alias: str = LATEST) -> tuple[AliasEvent, ...]:
         """Every move of an alias, oldest first."""
         query = select(AliasEventRow).where(AliasEventRow.alias == alias).order_by(AliasEventRow.id)
         with self.database.read() as session:
-            return tuple(_to_alias_event(row) for row in session.scalars(query))
+            return tuple(to_alias_event(row) for row in session.scalars(query))
 
     def events(self, release: int | None = None) -> tuple[Event, ...]:
         """Everything that happened, or happened to one release, oldest first."""
@@ -259,6 +268,15 @@ class Registry:
                 Event(row.id, row.at, row.actor, row.kind, row.release, row.reason, row.details)
                 for row in session.scalars(query)
             )
+
+    def note(
+        self, kind: str, number: int, actor: str, details: Mapping[str, Any], reason: str = "", lease: Lease | None = None
+    ) -> None:
+        """Append an event about a release that is no step of its life, such as what was published."""
+        with self.database.write() as session:
+            leases.require(session, lease)
+            release_row(session, number)
+            self._append(session, actor, kind, number, reason, details)
 
     # --- stages and artefacts -----------------------------------------------------------------------------------------
 
@@ -275,7 +293,7 @@ class Registry:
         """Record how far a stage is; a repeated stage overwrites what it was before."""
         with self.database.write() as session:
             leases.require(session, lease)
-            _release(session, number)
+            release_row(session, number)
             now = self.clock.now()
             row = session.get(StageRow, (number, stage))
             if row is None:
@@ -290,19 +308,7 @@ class Registry:
         """The stages of a release in the order in which they started."""
         query = select(StageRow).where(StageRow.release == number).order_by(StageRow.started_at, StageRow.stage)
         with self.database.read() as session:
-            return tuple(
-                StageRecord(
-                    row.release,
-                    row.stage,
-                    _stage_state(row.state),
-                    row.fingerprint,
-                    row.reused,
-                    row.seconds,
-                    row.started_at,
-                    row.finished_at,
-                )
-                for row in session.scalars(query)
-            )
+            return tuple(to_stage(row) for row in session.scalars(query))
 
     def done_stages(self, number: int) -> dict[str, str | None]:
         """Finished stages of a release, with the fingerprint that each was finished for."""
@@ -321,8 +327,8 @@ class Registry:
         """Say that a release consists of this artefact; a repeated stage replaces what it attached before."""
         with self.database.write() as session:
             leases.require(session, lease)
-            _release(session, number)
-            artefact = _record_artefact(session, kind, fingerprint, content_hash, size, self.clock)
+            release_row(session, number)
+            artefact = record_artefact(session, kind, fingerprint, content_hash, size, self.clock)
             row = session.get(ReleaseArtefactRow, (number, stage))
             if row is None:
                 session.add(ReleaseArtefactRow(release=number, stage=stage, artefact=artefact))
@@ -385,80 +391,3 @@ def release_number(name: str) -> int:
     if not name.startswith("r") or not name[1:].isascii() or not name[1:].isdigit() or name[1:].startswith("0"):
         raise RegistryError("R011", f"{name!r} is not the name of a release", hint="releases are named r1, r2, ...")
     return int(name[1:])
-
-
-def _release(session: Session, number: int) -> ReleaseRow:
-    row = session.get(ReleaseRow, number)
-    if row is None:
-        newest = session.scalar(select(func.max(ReleaseRow.number)))
-        hint = f"the newest is r{newest}; `star-platform releases` lists them" if newest else "nothing was released yet"
-        raise RegistryError("R010", f"there is no release r{number}", hint=hint)
-    return row
-
-
-def _head(session: Session, alias: str) -> AliasEventRow | None:
-    query = select(AliasEventRow).where(AliasEventRow.alias == alias).order_by(AliasEventRow.id.desc()).limit(1)
-    return session.scalar(query)
-
-
-def _base_moved(expected: int | None, found: int | None) -> BaseMoved:
-    def name(number: int | None) -> str:
-        return f"r{number}" if number else "no release"
-
-    return BaseMoved(
-        "R008",
-        f"this work started from {name(expected)}, but {name(found)} is active now",
-        hint="plan again on the new base: `star-platform plan`",
-        expected=expected,
-        found=found,
-    )
-
-
-def _record_revision(session: Session, revision: BranchRevision, clock: Clock) -> int:
-    row = session.scalar(
-        select(BranchRevisionRow).where(
-            BranchRevisionRow.branch == revision.branch, BranchRevisionRow.content_hash == revision.content_hash
-        )
-    )
-    if row is None:
-        row = BranchRevisionRow(
-            branch=revision.branch,
-            owner=revision.owner,
-            file=revision.file,
-            status=revision.status,
-            content_hash=revision.content_hash,
-            recorded_at=clock.now(),
-        )
-        session.add(row)
-        session.flush()
-    return row.id
-
-
-def _record_artefact(session: Session, kind: str, fingerprint: str, content_hash: str, size: int, clock: Clock) -> int:
-    row = session.scalar(
-        select(ArtefactRow).where(
-            ArtefactRow.kind == kind, ArtefactRow.fingerprint == fingerprint, ArtefactRow.content_hash == content_hash
-        )
-    )
-    if row is None:
-        row = ArtefactRow(
-            kind=kind, fingerprint=fingerprint, content_hash=content_hash, bytes=size, recorded_at=clock.now()
-        )
-        session.add(row)
-        session.flush()
-    return row.id
-
-
-def _to_release(row: ReleaseRow) -> Release:
-    return Release(
-        row.number, row.plan_id, row.base, ReleaseState(row.state), row.record, row.created_at, row.created_by
-    )
-
-
-def _to_alias_event(row: AliasEventRow) -> AliasEvent:
-    return AliasEvent(row.id, row.alias, row.release, row.actor, row.reason, row.at, row.previous_event)
-
-
-def _stage_state(value: str) -> StageState:
-    states: Sequence[StageState] = ("running", "done", "failed")
-    return next(state for state in states if state == value)
