@@ -8,6 +8,8 @@ moment is computed once (the sampler of temporal graph networks, arXiv 2203.1488
 
 from __future__ import annotations
 
+import hashlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +17,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from star_platform.graph.adjacency import Adjacency
+from star_platform.graph import _sampling_kernels as kernels
+from star_platform.graph._hops import (
+    Contexts,
+    Hop,
+    Scratch,
+    distinct_contexts,
+    first_hop,
+    next_hop_by_bitmap,
+    next_hop_by_table,
+)
+from star_platform.graph.adjacency import UNDATED, Adjacency
 
 Strategy = Literal["uniform", "latest"]
 Layout = Literal["dense", "ragged"]
@@ -80,19 +92,143 @@ class NeighbourSampler:
         seed: int = 0,
         layout: Layout = "dense",
     ) -> None:
-        """`fan_outs`: neighbours per item, seed side first; per destination, or per relation as `adjacency.budget` says."""
+        """`fan_outs`: neighbours per item, seed side first; of all relations or of each, as `adjacency.budget`.
+
+        Raises:
+            ValueError: for a fan-out below 1.
+        """
+        if any(k < 1 for k in fan_outs):
+            raise ValueError(f"fan-outs are at least 1, not {list(fan_outs)}")
         self.adjacency = adjacency
         self.fan_outs = tuple(int(k) for k in fan_outs)
         self.strategy: Strategy = strategy
         self.seed = seed
         self.layout: Layout = layout
+        self._spare: deque[Scratch] = deque()
+        types = {name: t for t, name in enumerate(adjacency.node_types)}
+        self._source_types = np.array([types[name.src] for name in adjacency.relation_names], dtype=np.uint8)
 
     def sample(
-        self, gids: NDArray[Any], times: NDArray[np.int64], step: int, exclude: NDArray[Any] | None = None
+        self,
+        gids: NDArray[np.integer[Any]],
+        times: NDArray[np.int64],
+        step: int,
+        exclude: NDArray[np.integer[Any]] | None = None,
     ) -> Sample:
         """The neighbourhoods of nodes `gids [b]` seen at `times [b]` (microseconds).
 
-        `exclude [b]`: a global id per seed (-1: none); the edges between it and the seed, in both directions, are
-        hidden everywhere in the tree of that seed.
+        `exclude [b]`: a global id per seed (-1: none). Edges between it and the seed, in both directions, are hidden
+        everywhere in the tree of that seed, so an undated example cannot be its own evidence either.
+
+        Raises:
+            ValueError: when the arrays differ in length, or an id is not one of the graph's.
         """
-        raise NotImplementedError
+        gids, times, partners = self._checked(gids, times, exclude)
+        try:
+            scratch = self._spare.pop()
+        except IndexError:
+            scratch = Scratch(self.adjacency)
+        try:
+            return self._sample(scratch, gids, times, step, partners)
+        finally:
+            self._spare.append(scratch)
+
+    def _checked(
+        self, gids: NDArray[Any], times: NDArray[Any], exclude: NDArray[Any] | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32] | None]:
+        gids, times = np.asarray(gids), np.asarray(times, dtype=np.int64)
+        if gids.ndim != 1 or times.shape != gids.shape or (exclude is not None and exclude.shape != gids.shape):
+            raise ValueError("gids, times and exclude are one-dimensional and equally long")
+        if len(gids) and not (gids.min() >= 0 and gids.max() < self.adjacency.num_nodes):
+            raise ValueError(f"seeds must lie in 0 ... {self.adjacency.num_nodes - 1}")
+        partners = None if exclude is None else np.asarray(exclude).astype(np.int32)
+        return gids.astype(np.int32), np.maximum(times, UNDATED + 1), partners
+
+    def _sample(
+        self,
+        scratch: Scratch,
+        gids: NDArray[np.int32],
+        times: NDArray[np.int64],
+        step: int,
+        partners: NDArray[np.int32] | None,
+    ) -> Sample:
+        contexts = distinct_contexts(self.adjacency, gids, times, partners)
+        hop, seed_positions = first_hop(self.adjacency, gids, contexts)
+        blocks: list[Block] = []
+        hops = [hop]
+        self_positions: list[NDArray[np.int32]] = []
+        for depth, k in enumerate(self.fan_outs):
+            block, hop, here = self._expand(scratch, hop, contexts, k, _stream(self.seed, step, depth))
+            blocks.append(block)
+            hops.append(hop)
+            self_positions.append(here)
+        return Sample(
+            blocks=tuple(blocks),
+            nodes=hop.nodes,
+            times=hop.moments(contexts),
+            sizes=tuple(len(each.nodes) for each in hops),
+            self_positions=tuple(self_positions),
+            seed_positions=seed_positions,
+            type_slices=tuple(each.slices for each in hops),
+        )
+
+    def _expand(
+        self, scratch: Scratch, hop: Hop, contexts: Contexts, k: int, stream: np.uint64
+    ) -> tuple[Block, Hop, NDArray[np.int32]]:
+        """One hop deeper: the edges, the next hop, and where the items of this hop are in it."""
+        a = self.adjacency
+        n = len(hop.nodes)
+        width = k * int(a.slots.max(initial=1)) if self.layout == "dense" else 0
+        lists = (a.slots, a.rows, a.offsets, a.indptr)
+        room = n * width if width else kernels.most_edges(hop.nodes, hop.slices, *lists, k)
+        starts = np.zeros(0 if width else n + 1, dtype=np.int64)
+        sources = np.empty(room, dtype=np.int32)
+        relations = np.empty(room, dtype=np.int16)
+        ages = np.empty(room, dtype=np.int64)
+        weights = np.empty(0 if a.weights is None else room, dtype=np.float32)
+        drawn = kernels.draw(
+            hop.nodes,
+            hop.contexts,
+            hop.slices,
+            contexts.moments,
+            contexts.pairs,
+            *lists,
+            a.edges,
+            weights if a.weights is None else a.weights,
+            a.newest,
+            k,
+            self.strategy == "latest",
+            stream,
+            width,
+            scratch.array("chosen", k, np.int64),
+            scratch.seen,
+            scratch.visible,
+            starts,
+            sources,
+            relations,
+            ages,
+            weights,
+        )
+        if not width:
+            sources, relations, ages, weights = (each[:drawn] for each in (sources, relations, ages, weights))
+        if contexts.single and scratch.bitmap_pays(n + drawn):
+            deeper, here = next_hop_by_bitmap(a, scratch, hop, sources)
+        else:
+            deeper, here = next_hop_by_table(
+                a, scratch, hop, sources, relations, starts, width, drawn, self._source_types
+            )
+        shape = (n, width) if width else (drawn,)
+        block = Block(
+            neighbours=sources.reshape(shape),
+            relations=relations.reshape(shape),
+            ages=ages.reshape(shape),
+            weights=None if a.weights is None else weights.reshape(shape),
+            indptr=None if width else starts,
+        )
+        return block, deeper, here
+
+
+def _stream(seed: int, step: int, depth: int) -> np.uint64:
+    """Where the random numbers of one hop of one step begin."""
+    name = f"{seed}/{step}/{depth}".encode()
+    return np.uint64(int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little"))
