@@ -125,6 +125,15 @@ def view_name(node: str) -> str:
     return f"{node}_embedding"
 
 
+def node_of_view(view: str) -> str:
+    return view.removesuffix(f"_{FIELD}")
+
+
+def join_key(node: str) -> str:
+    """The column that holds the ids of `node`, in entity rows and data frames."""
+    return f"{node}_id"
+
+
 def reference(node: str, release: int) -> str:
     """The pinned reference that consumers use, such as `member_embedding@v2:embedding`."""
     return f"{view_name(node)}@v{release}:{FIELD}"

@@ -1,12 +1,128 @@
-"""Feast's objects as pure functions of our registry's values."""
+"""Feast's objects as pure functions of our registry's values.
+
+`feature_repo/definitions.py` and the publisher build them from the same functions, so a plain `feast apply` finds
+nothing to change.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from star_platform.publishing.model import FeastState
+from star_platform.errors import PublishError
+from star_platform.publishing.model import (
+    FIELD,
+    ConsumerPin,
+    FeastState,
+    KeyType,
+    PublishedNode,
+    PublishedRelease,
+    dataset_folder,
+    join_key,
+    reference,
+    view_name,
+)
+
+if TYPE_CHECKING:
+    from feast import Entity, FeatureService, FeatureView, FileSource
+
+
+def entity(node: str, key_type: KeyType) -> Entity:
+    """One per entity node type; its join key is `<node>_id`."""
+    from feast import Entity
+    from feast.value_type import ValueType
+
+    value_type = ValueType.INT64 if key_type == "int64" else ValueType.STRING
+    return Entity(name=node, join_keys=[join_key(node)], value_type=value_type)
+
+
+def source(offline_root: Path, release: int, node: str) -> FileSource:
+    """The Parquet dataset of one release. Its path is absolute: DuckDB resolves others by the reader's folder."""
+    from feast import FileSource
+
+    return FileSource(
+        name=f"{view_name(node)}_r{release}",
+        path=str(dataset_folder(offline_root.resolve(), release, node)),
+        timestamp_field="event_timestamp",
+    )
+
+
+def view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
+    """Version `v<release>` of `<node>_embedding`. Nothing mutable is in it: a declared version never changes."""
+    from feast import FeatureView, Field
+    from feast.types import Array, Float32, Int64, String
+
+    return FeatureView(
+        name=view_name(node.node),
+        entities=[entity(node.node, node.key_type)],
+        schema=[
+            Field(name=join_key(node.node), dtype=Int64 if node.key_type == "int64" else String),
+            Field(name=FIELD, dtype=Array(Float32)),
+        ],
+        source=source(offline_root, release, node.node),
+        ttl=timedelta(0),
+        version=f"v{release}",
+    )
+
+
+def detached_view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
+    """The view as the online store sees it, so that rows can be written before any registry knows the version."""
+    result = view(offline_root, release, node)
+    result.projection.version_tag = release
+    return result
+
+
+def service(state: FeastState, pin: ConsumerPin) -> FeatureService:
+    """One per consumer, every reference pinned; raises PublishError F043 when the release cannot serve it."""
+    from feast import FeatureService
+
+    release = state.release(pin.release)
+    missing = [node for node in pin.nodes if release is None or node not in release.nodes]
+    if missing or not pin.nodes:
+        raise PublishError(
+            "F043",
+            f"consumer {pin.name} reads {', '.join(missing) or 'nothing'} of release r{pin.release},"
+            " which does not hold it",
+            hint="name entity node types of that release in its consumer file, or pin another release",
+        )
+    return FeatureService(
+        name=pin.name, features=[reference(node, pin.release) for node in sorted(pin.nodes)], owner=pin.owner
+    )
 
 
 def feast_objects(state: FeastState) -> list[Any]:
     """Entities, sources of every release, the front view of every node type, and services, for `definitions.py`."""
-    raise NotImplementedError
+    nodes = {node: published for release in state.in_order() for node, published in release.nodes.items()}
+    releases: dict[int, PublishedRelease] = {release.number: release for release in state.releases}
+    front = state.front()
+    return [
+        *(entity(node, published.key_type) for node, published in sorted(nodes.items())),
+        *(
+            source(state.offline_root, release.number, node)
+            for release in state.in_order()
+            for node in sorted(release.nodes)
+            if front[node] != release.number  # the view brings its own
+        ),
+        *(view(state.offline_root, number, releases[number].nodes[node]) for node, number in front.items()),
+        *(service(state, pin) for pin in sorted(state.consumers, key=lambda pin: pin.name)),
+    ]
+
+
+def definitions(state: FeastState, feature_repo: Path) -> list[Any]:
+    """`feast_objects`, for `definitions.py`: only while Feast's registry holds what ours says.
+
+    Raises:
+        PublishError: F041 otherwise. `feast apply` drops the tables of versions that leave the front, before it looks
+            at anything else; refusing to load is what keeps it from doing so while the two registries disagree.
+    """
+    from star_platform.publishing.projection import compare_state, open_store
+
+    differences = compare_state(open_store(feature_repo), state)
+    if differences:
+        raise PublishError(
+            "F041",
+            f"Feast's registry is out of step with ours: {differences[0]}",
+            hint="run `star-platform publish --reconcile`; it rebuilds Feast's registry and touches no vector",
+        )
+    return feast_objects(state)

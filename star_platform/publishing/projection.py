@@ -1,0 +1,257 @@
+"""Feast's registry as a projection of ours: compared, amended in a copy, and swapped in by one rename.
+
+Feast writes its registry file object by object and in place. Doing that to a copy means that no reader ever sees a
+half-applied release, that what will be visible can be verified before it is, and that a killed publisher leaves the
+old registry untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from star_platform.errors import PublishError
+from star_platform.publishing import objects
+from star_platform.publishing.model import ConsumerPin, FeastState, PublishedNode, dataset_folder, view_name
+from star_platform.publishing.wire import check_feast
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+
+def open_store(feature_repo: Path) -> FeatureStore:
+    """A stock Feast client; raises PublishError F001, F003 or F004 when version or settings do not fit."""
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(feature_repo), config=load_config(feature_repo))
+
+
+def load_config(feature_repo: Path) -> RepoConfig:
+    """feature_store.yaml, with the settings that releases depend on checked."""
+    check_feast()
+    from feast.repo_config import load_repo_config
+
+    path = feature_repo / "feature_store.yaml"
+    if not path.is_file():
+        raise PublishError("F004", f"{path} is missing", hint="run `star-platform init` in the project's folder")
+    config = load_repo_config(feature_repo, path)
+    wrong = []
+    if not config.registry.enable_online_feature_view_versioning:
+        wrong.append("registry.enable_online_feature_view_versioning must be true")
+    if config.entity_key_serialization_version != 3:
+        wrong.append("entity_key_serialization_version must be 3")
+    if getattr(config.online_store, "skip_dedup", True) is False:
+        wrong.append("online_store.skip_dedup must be true, or Redis silently skips rows that are written again")
+    if wrong:
+        raise PublishError("F003", f"{path}: {'; '.join(wrong)}", hint="change these lines and run again")
+    return config
+
+
+@dataclass
+class Staged:
+    """A client whose registry nobody else sees yet; `changes` says in words what was done to it."""
+
+    store: FeatureStore
+    changes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def staged_registry(feature_repo: Path) -> Iterator[Staged]:
+    """Work on a copy of the registry file; it replaces the real one when the block ends without an error.
+
+    A registry in a database has no copy: there the work is done in place, object by object, and `reconcile` with the
+    former state takes it back.
+    """
+    from feast import FeatureStore
+
+    config = load_config(feature_repo)
+    target = _registry_file(config, feature_repo)
+    if target is None:
+        yield Staged(FeatureStore(repo_path=str(feature_repo), config=config))
+        return
+    draft = target.with_name(target.name + ".staged")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft.unlink(missing_ok=True)
+    if target.exists():
+        shutil.copyfile(target, draft)
+    config.registry.path = str(draft)
+    staged = Staged(FeatureStore(repo_path=str(feature_repo), config=config))
+    try:
+        yield staged
+        if staged.changes:
+            os.replace(draft, target)  # Feast has synced the file  # noqa: PTH105
+            _sync_folder(target.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def apply_state(staged: Staged, state: FeastState) -> None:
+    """Make the staged registry hold exactly `state`; raises PublishError F042 if Feast then says otherwise."""
+    store = staged.store
+    _drop_foreign(staged, state)
+    for release in state.in_order():
+        for _, node in sorted(release.nodes.items()):
+            if release.number not in _versions(store, node.node):
+                view = objects.view(state.offline_root, release.number, node)
+                store.apply([objects.entity(node.node, node.key_type), view.batch_source, view])
+                staged.changes.append(f"registered {view_name(node.node)}@v{release.number}")
+    for node_name, number in state.front().items():
+        active = store.registry.get_feature_view(view_name(node_name), store.project)
+        if active.current_version_number != number:
+            active.version = f"v{number}"
+            store.apply([active])
+            staged.changes.append(f"put {view_name(node_name)}@v{number} in front")
+    for pin in sorted(state.consumers, key=lambda pin: pin.name):
+        if _service_key(store, pin.name) != _pin_key(pin):
+            store.apply([objects.service(state, pin)])
+            staged.changes.append(f"pinned {pin.name} to r{pin.release}")
+    _record_tables(staged)
+    differences = compare_state(store, state)
+    if differences:
+        raise PublishError(
+            "F042",
+            f"Feast's registry is not what was applied to it: {differences[0]}",
+            hint="run `star-platform doctor`; the former registry is still in place",
+        )
+
+
+def compare_state(store: FeatureStore, state: FeastState) -> list[str]:
+    """Where Feast's registry differs from `state`, in words; empty when it holds exactly that."""
+    store.refresh_registry()
+    result: list[str] = []
+    for release in state.in_order():
+        for node in release.nodes.values():
+            known = _versions(store, node.node).get(release.number)
+            if known is None:
+                result.append(f"{view_name(node.node)}@v{release.number} is missing")
+            elif known != _version_key(state, release.number, node):
+                result.append(f"{view_name(node.node)}@v{release.number} reads {known[0]}")
+    views = {view.name: view.current_version_number for view in store.list_feature_views()}
+    front = {view_name(node): number for node, number in state.front().items()}
+    result += [
+        f"{name} shows v{views.get(name)} instead of v{front.get(name)}"
+        for name in sorted(views.keys() | front.keys())
+        if views.get(name) != front.get(name)
+    ]
+    services = {service.name for service in store.list_feature_services()}
+    pins = {pin.name: pin for pin in state.consumers}
+    result += [
+        f"feature service {name} is pinned otherwise"
+        for name in sorted(services | pins.keys())
+        if name not in pins or _service_key(store, name) != _pin_key(pins[name])
+    ]
+    return result
+
+
+def _drop_foreign(staged: Staged, state: FeastState) -> None:
+    """Remove what `state` does not know, and views whose declared versions say something else than ours.
+
+    Feast never lets a declared version change, so such a view is registered anew, all versions of it; rows stay.
+    """
+    store, project = staged.store, staged.store.project
+    wanted: dict[str, dict[int, tuple[str, ...]]] = {}
+    for release in state.releases:
+        for node in release.nodes.values():
+            versions = wanted.setdefault(view_name(node.node), {})
+            versions[release.number] = _version_key(state, release.number, node)
+    removed = set()
+    for view in store.list_feature_views():
+        expected = wanted.get(view.name, {})
+        known = _versions_of_view(store, view.name)
+        if any(expected.get(number) != key for number, key in known.items()):
+            store.registry.delete_feature_view(view.name, project)
+            removed.add(view.name)
+            staged.changes.append(f"removed {view.name}")
+    pins = {pin.name for pin in state.consumers}
+    for service in store.list_feature_services():  # a service holds copies of the sources of its views
+        if service.name not in pins or any(part.name in removed for part in service.feature_view_projections):
+            store.registry.delete_feature_service(service.name, project)
+            staged.changes.append(f"removed feature service {service.name}")
+    sources = {
+        f"{view_name(node)}_r{release.number}": str(dataset_folder(state.offline_root, release.number, node))
+        for release in state.releases
+        for node in release.nodes
+    }
+    for source in store.list_data_sources():
+        if sources.get(source.name) != getattr(source, "path", None):
+            store.registry.delete_data_source(source.name, project)
+            staged.changes.append(f"removed source {source.name}")
+    entities = {node for release in state.releases for node in release.nodes}
+    for entity in store.list_entities():
+        if entity.name not in entities and entity.name != "__dummy":
+            store.registry.delete_entity(entity.name, project)
+            staged.changes.append(f"removed entity {entity.name}")
+
+
+def _record_tables(staged: Staged) -> None:
+    """Tell Feast's registry which tables the front views have.
+
+    `feast apply` drops every table that its registry lists and its definitions lack. Were the former front still
+    listed after a release, a plain `feast apply` would delete the vectors that pinned consumers read.
+    """
+    store = staged.store
+    from feast.infra.infra_object import Infra
+    from feast.protos.feast.core.Registry_pb2 import Registry
+
+    wanted = Registry()
+    wanted.feature_views.extend(view.to_proto() for view in store.list_feature_views())
+    infra: Infra = store.provider.plan_infra(store.config, wanted)
+    if infra.to_proto() != store.registry.get_infra(store.project).to_proto():
+        store.registry.update_infra(infra, store.project)
+        staged.changes.append("recorded the tables of the front views")
+
+
+def _versions(store: FeatureStore, node: str) -> dict[int, tuple[str, ...]]:
+    return _versions_of_view(store, view_name(node))
+
+
+def _versions_of_view(store: FeatureStore, name: str) -> dict[int, tuple[str, ...]]:
+    """What makes each declared version of a view what it is, by number."""
+    result = {}
+    for entry in store.registry.list_feature_view_versions(name, store.project):
+        number = int(entry["version_number"])
+        view: Any = store.registry.get_feature_view_by_version(name, store.project, number)
+        result[number] = (str(view.batch_source.path), str(view.entity_columns[0].dtype))
+    return result
+
+
+def _version_key(state: FeastState, release: int, node: PublishedNode) -> tuple[str, ...]:
+    view = objects.view(state.offline_root, release, node)
+    return (str(view.batch_source.path), str(view.schema[0].dtype))
+
+
+def _service_key(store: FeatureStore, name: str) -> tuple[Any, ...] | None:
+    from feast.errors import FeatureServiceNotFoundException
+
+    try:
+        service = store.registry.get_feature_service(name, store.project)
+    except FeatureServiceNotFoundException:
+        return None
+    parts = sorted((part.name, part.version_tag) for part in service.feature_view_projections)
+    return (service.owner, tuple(parts))
+
+
+def _pin_key(pin: ConsumerPin) -> tuple[Any, ...]:
+    return (pin.owner, tuple((view_name(node), pin.release) for node in sorted(pin.nodes)))
+
+
+def _registry_file(config: RepoConfig, feature_repo: Path) -> Path | None:
+    """The registry's file, or None when the registry is not a local file."""
+    settings = config.registry
+    if settings.registry_type != "file" or "://" in settings.path:
+        return None
+    return Path(feature_repo, settings.path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
