@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from star_platform.errors import Diagnostic, Place
-from star_platform.signals.model import Branch
+from pydantic import BaseModel, ValidationError
 
-Steps = tuple[str | int, ...]
-"""The way from the top of a file to a value: keys and list positions."""
+from star_platform.errors import Diagnostic, Place, SignalErrors
+from star_platform.signals.check import Context, Draft, check
+from star_platform.signals.document import Document, read_document, relative_name
+from star_platform.signals.locate import Steps
+from star_platform.signals.model import SOURCE_KINDS, Branch
+from star_platform.signals.shape import ShapeError, validate
+from star_platform.signals.tree import MappingNode, plain
+
+Model = TypeVar("Model", bound=BaseModel)
+SECTIONS = ("sources", "nodes", "edges", "features", "objectives", "cohorts", "privacy")
+SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,22 @@ class LoadedBranch:
     source: str
     places: Mapping[Steps, tuple[Place, Place]] = field(repr=False)
     """Of the key and of the value, by the steps to it."""
+    document: Document = field(repr=False, compare=False)
 
     def place(self, *steps: str | int) -> Place:
         """Where the declaration at `steps` stands: its key (list items: the item); the nearest parent's if absent."""
-        raise NotImplementedError
+        return self.document.place(*steps)
 
     def value_place(self, *steps: str | int) -> Place:
-        """Where the value at `steps` stands, or the nearest parent's."""
-        raise NotImplementedError
+        """Where the value at `steps` stands; where that is a block or absent, the nearest key above it."""
+        return self.document.value_place(*steps)
+
+
+def branch_files(folder: Path) -> tuple[Path, ...]:
+    """The branch files directly in `folder`, by name."""
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")))
 
 
 def load_branches(
@@ -45,7 +62,10 @@ def load_branches(
     `variables` and `connections` are those of star.yaml; what they lack is an error unless they are None.
     Raises SignalErrors with every diagnostic of every file, those across files included.
     """
-    raise NotImplementedError
+    loaded, diagnostics = read_branches(folder, root=root, variables=variables, connections=connections)
+    if diagnostics:
+        raise SignalErrors(diagnostics)
+    return loaded
 
 
 def load_branch(
@@ -56,7 +76,10 @@ def load_branch(
     connections: Collection[str] | None = None,
 ) -> LoadedBranch:
     """One branch file on its own: whatever needs other branches is not checked. Raises SignalErrors."""
-    raise NotImplementedError
+    loaded, diagnostics = _read((path,), root, Context(variables, connections, alone=True))
+    if diagnostics:
+        raise SignalErrors(diagnostics)
+    return loaded[0]
 
 
 def read_branches(
@@ -67,4 +90,114 @@ def read_branches(
     connections: Collection[str] | None = None,
 ) -> tuple[tuple[LoadedBranch, ...], tuple[Diagnostic, ...]]:
     """As `load_branches`, but hands the diagnostics out instead of raising them."""
-    raise NotImplementedError
+    root = root if root is not None else folder.parent
+    return _read(branch_files(folder), root, Context(variables, connections))
+
+
+def load_model(
+    path: Path,
+    model: type[Model],
+    *,
+    root: Path | None = None,
+    transform: Callable[[Any], Any] | None = None,
+    noun: str | None = None,
+) -> Model:
+    """Any other YAML file as `model`, with the same errors; `transform` sees the plain data (lists, dicts) first."""
+    document, diagnostics = read_document(path, root)
+    if document is None:
+        raise SignalErrors(diagnostics)
+    data = plain(document.root, list) if transform else plain(document.root)
+    value, errors = validate(document, model, transform(data) if transform else data, noun or relative_name(path, root))
+    found = (*diagnostics, *(error.diagnostic for error in errors))
+    if found or value is None:
+        raise SignalErrors(found)
+    return value
+
+
+def _read(
+    paths: Collection[Path], root: Path | None, context: Context
+) -> tuple[tuple[LoadedBranch, ...], tuple[Diagnostic, ...]]:
+    diagnostics: list[Diagnostic] = []
+    drafts: list[Draft] = []
+    unread: list[str] = []
+    for path in paths:
+        document, found = read_document(path, root)
+        diagnostics += found
+        if document is None:
+            unread.append(relative_name(path, root))
+            continue
+        draft, errors = _validate(document)
+        diagnostics += errors
+        drafts.append(draft)
+    diagnostics += check(drafts, context.without(unread))
+    loaded = tuple(
+        LoadedBranch(draft.branch, draft.document.file, draft.document.text, draft.document.places, draft.document)
+        for draft in drafts
+    )
+    return loaded, _ordered(diagnostics)
+
+
+def _ordered(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    def key(item: Diagnostic) -> tuple[str, int, int, str, str]:
+        place = item.place or Place("", 0, 0)
+        return (place.file, place.line, place.column, item.code, item.message)
+
+    return tuple(sorted(dict.fromkeys(diagnostics), key=key))
+
+
+def _validate(document: Document) -> tuple[Draft, list[Diagnostic]]:
+    """The branch of `document`; the parts that are wrong are left out, so that the rest can be checked too."""
+    data = plain(document.root)
+    branch, errors = validate(document, Branch, data)
+    if branch is not None:
+        return Draft(document, branch), []
+    errors = [error for error in errors if not _is_second_kind(document, error)]
+    diagnostics = [error.diagnostic for error in errors] + list(_two_kinds(document))
+    broken = {error.steps[:2] for error in errors} | {item[:2] for item in _second_kinds(document)}
+    return Draft(document, _salvage(data, broken), frozenset(broken)), diagnostics
+
+
+def _salvage(data: dict[str, Any], broken: Collection[Steps]) -> Branch:
+    """The branch without its broken parts; names that it must have get stand-ins."""
+    kept = {key: dict(value) if isinstance(value, dict) else value for key, value in data.items()}
+    for steps in broken:
+        if len(steps) == 2 and steps[0] in SECTIONS and isinstance(kept.get(str(steps[0])), dict):
+            kept[str(steps[0])].pop(steps[1], None)
+        elif steps:
+            kept.pop(str(steps[0]), None)
+    kept.setdefault("branch", "unnamed")
+    kept.setdefault("owner", "unknown")
+    try:
+        return Branch.model_validate(kept)
+    except ValidationError:
+        return Branch(branch="unnamed", owner="unknown")
+
+
+def _second_kinds(document: Document) -> list[Steps]:
+    """The keys of a source that name a second kind of source."""
+    sources = document.root.get("sources")
+    entries = sources.entries if isinstance(sources, MappingNode) else ()
+    return [
+        ("sources", str(name.value), key)
+        for name, node in entries
+        if isinstance(node, MappingNode)
+        for key in [str(key.value) for key, _ in node.entries if key.value in SOURCE_KINDS][1:]
+    ]
+
+
+def _is_second_kind(document: Document, error: ShapeError) -> bool:
+    """Of a source with two kinds only the doubt itself is reported: which fields it may have is open."""
+    return len(error.steps) > 2 and any(error.steps[:2] == steps[:2] for steps in _second_kinds(document))
+
+
+def _two_kinds(document: Document) -> list[Diagnostic]:
+    return [
+        document.diagnostic(
+            "S020",
+            f"source '{steps[1]}' says twice where its rows come from",
+            document.place(*steps),
+            "a source has one of path, table, sql and feast",
+            "make two sources of it, or delete one of the fields",
+        )
+        for steps in _second_kinds(document)
+    ]

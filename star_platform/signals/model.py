@@ -146,14 +146,16 @@ class Edge(Declaration):
 # --- features ---------------------------------------------------------------------------------------------------------
 
 
-class _ColumnFeature(Declaration):
+class ColumnFeature(Declaration):
+    """What features read from columns have in common."""
+
     source: Name
     key: Column
     valid_from: Column | None = None
     """When the value became true; the newest value per key that is not after the graph's as-of time is used."""
 
 
-class TextFeature(_ColumnFeature):
+class TextFeature(ColumnFeature):
     """Text columns, joined and embedded by the project's text encoder: float32 `[nodes, encoder dim]`."""
 
     kind: Literal["text"]
@@ -167,7 +169,7 @@ class IdFeature(Declaration):
     dim: Annotated[int, Field(ge=1, le=4096)]
 
 
-class CategoricalFeature(_ColumnFeature):
+class CategoricalFeature(ColumnFeature):
     """A code per node, int32; 0 is "missing or rare"."""
 
     kind: Literal["categorical"]
@@ -176,7 +178,7 @@ class CategoricalFeature(_ColumnFeature):
     """Values seen on fewer nodes than this share code 0."""
 
 
-class NumericFeature(_ColumnFeature):
+class NumericFeature(ColumnFeature):
     """Standardised numbers, float32 `[nodes, columns]`, nulls become 0 with a missing flag beside them."""
 
     kind: Literal["numeric"]
@@ -184,7 +186,7 @@ class NumericFeature(_ColumnFeature):
     transform: Literal["standard", "log1p", "none"] = "standard"
 
 
-class VectorFeature(_ColumnFeature):
+class VectorFeature(ColumnFeature):
     """A vector that somebody else computed, float32 `[nodes, dim]`."""
 
     kind: Literal["vector"]
@@ -226,7 +228,7 @@ class LinkPrediction(Declaration):
     edge: Name
     label: Column | None = None
     negatives: Annotated[Negatives, BeforeValidator(_negatives)] = Negatives()
-    weight: Annotated[float, Field(ge=0.0, strict=False)] = 1.0
+    weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
 
 
 Objective = LinkPrediction

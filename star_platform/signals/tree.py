@@ -7,12 +7,13 @@ directives and several documents are refused, because a reader of a branch must 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLStreamError
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -20,6 +21,7 @@ from ruamel.yaml.events import (
     Event,
     MappingEndEvent,
     MappingStartEvent,
+    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
@@ -32,7 +34,8 @@ MAX_DEPTH = 24
 """Deeper nesting than any branch has; keeps hostile files from exhausting the stack."""
 
 
-class Mark(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mark:
     """A position in the text; `line` and `column` count from 0, `index` counts characters."""
 
     line: int
@@ -100,13 +103,13 @@ def parse(text: str) -> Tree:
     markers = _merge_markers(text)
     if markers:
         return Tree(None, markers)
-    builder = _Builder()
+    builder = _Builder(Lines(text))
     try:
         root = builder.document(_events(text))
     except _Stop as stop:
         return Tree(None, (*builder.problems, stop.problem))
-    except (MarkedYAMLError, YAMLStreamError) as error:
-        return Tree(None, (*builder.problems, _syntax_problem(text, error)))
+    except YAMLError as error:
+        return Tree(None, (*builder.problems, _syntax_problem(text, builder.lines, error)))
     except (ValueError, IndexError, AttributeError, TypeError, AssertionError) as error:
         # The scanner trips over some malformed input (a lone `%`, an odd escape) instead of reporting it.
         problem = Problem("S005", f"this is not valid YAML ({error or type(error).__name__})", Mark(0, 0, 0))
@@ -114,12 +117,12 @@ def parse(text: str) -> Tree:
     return Tree(root, tuple(builder.problems))
 
 
-def plain(node: Node) -> Any:
+def plain(node: Node, sequence: type[tuple[Any, ...] | list[Any]] = tuple) -> Any:
     """The value of `node` as plain Python data; lists as tuples, which is what frozen models hold."""
     if isinstance(node, MappingNode):
-        return {key.value: plain(value) for key, value in node.entries}
+        return {key.value: plain(value, sequence) for key, value in node.entries}
     if isinstance(node, SequenceNode):
-        return tuple(plain(item) for item in node.items)
+        return sequence(plain(item, sequence) for item in node.items)
     assert isinstance(node, ScalarNode)  # noqa: S101 - the three kinds of node are all there are
     return node.value
 
@@ -159,8 +162,26 @@ class _Stop(Exception):
         self.problem = problem
 
 
-def _mark(mark: Any) -> Mark:
-    return Mark(mark.line, mark.column, mark.index)
+class Lines:
+    """The lines of a text as an editor counts them: YAML 1.1 readers also end lines at U+0085 and U+2028."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
+        self._length = len(text)
+
+    def mark(self, index: int) -> Mark:
+        index = max(0, min(index, self._length))
+        line = bisect_right(self._starts, index) - 1
+        return Mark(line, index - self._starts[line], index)
+
+
+_NEWLINE = re.compile(r"\r\n|\r|\n")
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines without their ends, numbered as `Lines` numbers them."""
+    return _NEWLINE.split(text)
 
 
 def _events(text: str) -> Iterator[Event]:
@@ -170,7 +191,11 @@ def _events(text: str) -> Iterator[Event]:
 
 @dataclass
 class _Builder:
+    lines: Lines
     problems: list[Problem] = field(default_factory=list)
+
+    def mark(self, mark: Any) -> Mark:
+        return self.lines.mark(mark.index)
 
     def document(self, events: Iterator[Event]) -> Node | None:
         root: Node | None = None
@@ -179,39 +204,45 @@ class _Builder:
             if isinstance(event, DocumentStartEvent):
                 seen += 1
                 if event.version or event.tags:
-                    self._refuse("a %-directive", event)
+                    self.problems.append(_unsupported("a %-directive", self._directive(event), 1))
                 if seen > 1:
-                    problem = Problem("S006", "a file holds one document, and '---' opens another", _mark(event.start_mark), 3)
+                    problem = Problem(
+                        "S006", "a file holds one document, and '---' opens another", self.mark(event.start_mark), 3
+                    )
                     raise _Stop(problem)
             elif not isinstance(event, DocumentEndEvent) and _is_node(event):
                 root = self.node(event, events, 0)
         return root
 
+    def _directive(self, event: Event) -> Mark:
+        before = self.lines.text[: event.start_mark.index]
+        return self.lines.mark(max(0, before.rfind("%")))
+
     def node(self, event: Event, events: Iterator[Event], depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise _Stop(Problem("S005", f"nested more than {MAX_DEPTH} levels deep", _mark(event.start_mark)))
+            raise _Stop(Problem("S005", f"nested more than {MAX_DEPTH} levels deep", self.mark(event.start_mark)))
         self._refuse_extras(event)
-        start = _mark(event.start_mark)
+        start = self.mark(event.start_mark)
         if isinstance(event, MappingStartEvent):
             return self._mapping(event, events, depth)
         if isinstance(event, SequenceStartEvent):
-            items = []
+            items: list[Node] = []
             for item in events:
                 if isinstance(item, SequenceEndEvent):
-                    return SequenceNode(start, _mark(item.end_mark), tuple(items), bool(event.flow_style))
+                    return SequenceNode(start, self.mark(item.end_mark), tuple(items), bool(event.flow_style))
                 items.append(self.node(item, events, depth + 1))
         if isinstance(event, ScalarEvent):
             value: Scalar = event.value if event.style else resolve(event.value)
-            return ScalarNode(start, _mark(event.end_mark), value, event.style or None)
-        return ScalarNode(start, _mark(event.end_mark), None, None)  # an alias, already reported
+            return ScalarNode(start, self.mark(event.end_mark), value, event.style or None)
+        return ScalarNode(start, self.mark(event.end_mark), None, None)  # an alias, already reported
 
     def _mapping(self, event: Event, events: Iterator[Event], depth: int) -> MappingNode:
         entries: list[tuple[ScalarNode, Node]] = []
         first: dict[str, Mark] = {}
-        end = _mark(event.end_mark)
+        end = self.mark(event.end_mark)
         for item in events:
             if isinstance(item, MappingEndEvent):
-                end = _mark(item.end_mark)
+                end = self.mark(item.end_mark)
                 break
             key = self.node(item, events, depth + 1)
             value = self.node(next(events), events, depth + 1)
@@ -233,7 +264,7 @@ class _Builder:
             first[name] = key.start
             assert isinstance(key, ScalarNode)  # noqa: S101 - _key names scalars only
             entries.append((key, value))
-        return MappingNode(_mark(event.start_mark), end, tuple(entries), bool(getattr(event, "flow_style", False)))
+        return MappingNode(self.mark(event.start_mark), end, tuple(entries), bool(getattr(event, "flow_style", False)))
 
     def _key(self, key: Node) -> str | None:
         if isinstance(key, ScalarNode) and isinstance(key.value, str):
@@ -250,17 +281,16 @@ class _Builder:
 
     def _refuse_extras(self, event: Event) -> None:
         if isinstance(event, AliasEvent):
-            self._refuse(f"the alias '*{event.anchor}'", event)
-        elif getattr(event, "anchor", None):
-            self._refuse(f"the anchor '&{event.anchor}'", event)
-        tag = getattr(event, "ctag", None)
-        if tag is not None and tag != "!" and str(tag) not in ("None", ""):
-            self._refuse(f"the tag '{tag}'", event)
+            self._refuse("the alias", event)
+        if isinstance(event, NodeEvent) and event.anchor and not isinstance(event, AliasEvent):
+            self._refuse("the anchor", event)
+        if getattr(event, "ctag", None) is not None:
+            self._refuse("the tag", event)
 
     def _refuse(self, what: str, event: Event) -> None:
-        start, end = event.start_mark, event.end_mark
-        length = end.index - start.index if end.line == start.line else 1
-        self.problems.append(_unsupported(what, _mark(start), max(1, length)))
+        start = self.mark(event.start_mark)
+        word = (self.lines.text[start.index :].split(None, 1) or [""])[0].rstrip(",]}")
+        self.problems.append(_unsupported(f"{what} '{word}'", start, max(1, len(word))))
 
 
 def _unsupported(what: str, start: Mark, length: int) -> Problem:
@@ -292,7 +322,7 @@ def kind_of(value: Any) -> str:
 
 def _merge_markers(text: str) -> tuple[Problem, ...]:
     """Left-over conflict markers; the opening one of each block is reported, or any that stands alone."""
-    found = [(number, line) for number, line in enumerate(text.splitlines()) if MERGE_MARKER.match(line)]
+    found = [(number, line) for number, line in enumerate(split_lines(text)) if MERGE_MARKER.match(line)]
     sure = [(number, line) for number, line in found if line.startswith(("<<<<<<<", ">>>>>>>"))]
     opening = [(number, line) for number, line in sure if line.startswith("<<<<<<<")]
     notes = ("keep one side, or both as two signals, delete the marker lines, and validate again",)
@@ -302,24 +332,24 @@ def _merge_markers(text: str) -> tuple[Problem, ...]:
     )
 
 
-def _syntax_problem(text: str, error: MarkedYAMLError | YAMLStreamError) -> Problem:
+def _syntax_problem(text: str, lines: Lines, error: YAMLError) -> Problem:
     if isinstance(error, ReaderError):
-        position = min(int(error.position), len(text))
-        line = text.count("\n", 0, position)
-        column = position - (text.rfind("\n", 0, position) + 1)
-        character = f"character {ord(text[position]):#06x}" if position < len(text) else "a character"
-        return Problem("S001", f"{character} is not allowed in text", Mark(line, column, position))
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    start = _mark(mark) if mark is not None else Mark(0, 0, 0)
-    lines = text.splitlines()
-    line_text = lines[start.line] if start.line < len(lines) else ""
+        start = lines.mark(int(error.position))
+        what = f"the character U+{ord(text[start.index]):04X}" if start.index < len(text) else "a character"
+        return Problem("S001", f"{what} is not allowed in a text file", start, 1, "delete it")
+    mark = getattr(error, "problem_mark", None)
+    context = getattr(error, "context_mark", None)
+    if mark is None or (context is not None and not text[mark.index :].strip()):
+        mark = context  # the text ran out: where the unfinished part began says more
+    start = lines.mark(min(mark.index if mark is not None else 0, max(0, len(text.rstrip()) - 1)))
+    line_text = split_lines(text)[start.line]
     indent = line_text[: len(line_text) - len(line_text.lstrip())]
     if "\t" in indent:
         place = Mark(start.line, indent.index("\t"), start.index)
-        return Problem("S004", "this line is indented with a tab", place, indent.count("\t"), "use two spaces")
+        return Problem("S004", "this line is indented with a tab", place, indent.count("\t"), "use spaces")
     problem = str(getattr(error, "problem", None) or "cannot be read").strip()
-    context = str(getattr(error, "context", None) or "").strip()
-    message = f"this is not valid YAML: {problem}" + (f" {context}" if context else "")
+    doing = str(getattr(error, "context", None) or "").strip()
+    message = f"this is not valid YAML: {problem}" + (f" ({doing})" if doing else "")
     return Problem("S005", message, start, 1, "here", _syntax_notes(line_text))
 
 
