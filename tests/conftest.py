@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .servers import postgres_database, postgres_url, redis_url  # noqa: F401 - fixtures
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -154,7 +154,7 @@ def read_artefact(path: Path) -> Artefact:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         return Artefact(manifest["kind"], manifest["fingerprint"], path, manifest["files"], manifest["details"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError("A002", f"the manifest in {path} cannot be read: {error}") from error
 
 

@@ -143,7 +143,7 @@ class Database:
             )
         return RegistryError(
             "R005",
-            f"the registry at {self} has schema {status.found}, which this version (schema {status.needed}) does not know",
+            f"the registry at {self} has schema {status.found}; this version knows none later than {status.needed}",
             hint="a newer star-platform wrote it: install that version or a later one",
         )
 
@@ -199,7 +199,7 @@ def parse_url(url: str) -> URL:
         right = parsed.set(drivername=POSTGRES).render_as_string(hide_password=True)
         raise RegistryError(
             "R002",
-            f"the registry's URL names the driver {parsed.drivername!r}, which means different things to different versions",
+            f"the registry's URL says {parsed.drivername!r}, which SQLAlchemy's versions take for different drivers",
             hint=f"write {right}",
         )
     raise RegistryError(

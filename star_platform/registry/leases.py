@@ -185,7 +185,7 @@ class Process:
 
     @classmethod
     def current(cls) -> Process | None:
-        """This process; None where the system has no /proc (then leases of the dead just run out)."""
+        """The running process; None where the system has no /proc (then leases of the dead just run out)."""
         machine, started = _machine(), _started(os.getpid())
         return cls(machine, os.getpid(), started) if machine and started else None
 

@@ -270,7 +270,13 @@ class Registry:
             )
 
     def note(
-        self, kind: str, number: int, actor: str, details: Mapping[str, Any], reason: str = "", lease: Lease | None = None
+        self,
+        kind: str,
+        number: int,
+        actor: str,
+        details: Mapping[str, Any],
+        reason: str = "",
+        lease: Lease | None = None,
     ) -> None:
         """Append an event about a release that is no step of its life, such as what was published."""
         with self.database.write() as session:
@@ -346,7 +352,7 @@ class Registry:
         with self.database.read() as session:
             return tuple(
                 ReleaseArtefact(number, stage, row.kind, row.fingerprint, row.content_hash, row.bytes)
-                for stage, row in session.execute(query).tuples()
+                for stage, row in session.execute(query)
             )
 
     # --- leases -------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, for good: `kind` is `release-started` or `state`; `details` depend on it."""
+    """Something that happened, for good: `release-started`, `state`, or what `Registry.note` was told."""
 
     id: int
     at: datetime
