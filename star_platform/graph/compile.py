@@ -3,19 +3,19 @@
 Every function is idempotent: an artefact of the same kind and fingerprint that is already in the store is returned
 as it is. The fingerprint is the caller's (planning knows what an artefact depends on):
 
-    nodes/<fp>      definition and data of the node, of the edges that may create nodes of it (`creators`), of its opt-outs
-    edges/<fp>      definition and data of the edge, label columns of its objectives (`label_columns`), both node artefacts
-    features/<fp>   definition and data of the feature, its node artefact       (kinds id, categorical, numeric, vector)
+    nodes/<fp>      the node, the edges that may create nodes of it (`creators`), its opt-outs (`opt_outs_of`)
+    edges/<fp>      the edge, label columns of the objectives over it (`label_columns`), both node artefacts
+    features/<fp>   the feature (categorical, numeric, vector; an id feature has no array), its node artefact
     texts/<fp>      the same for kind text: rendered rows, not vectors
-    cohorts/<fp>    definition and data of the cohort, its node artefact
-    graph/<fp>      all of the above, and the text vectors
+    cohorts/<fp>    the cohort, its node artefact
+    graph/<fp>      all of the above, the text vectors, and the declarations of id features
 
     build_nodes(compiler, node, fingerprint)                  -> Artefact
-    build_edges(compiler, edge, src, dst, fingerprint)        -> Artefact    src, dst: the node artefacts of its endpoints
-    build_feature(compiler, feature, nodes, fingerprint)      -> Artefact    nodes: the artefact of the feature's node type
+    build_edges(compiler, edge, src, dst, fingerprint)        -> Artefact    src, dst: the nodes of its endpoints
+    build_feature(compiler, feature, nodes, fingerprint)      -> Artefact    nodes: those of the feature's node type
     build_texts(compiler, feature, nodes, fingerprint)        -> Artefact
     build_cohort(compiler, cohort, nodes, fingerprint)        -> Artefact
-    assemble_graph(store, parts, fingerprint)                 -> Artefact
+    assemble_graph(spec, parts, store, fingerprint)           -> Artefact
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class GraphParts:
     nodes: Mapping[str, Artefact]
     edges: Mapping[str, Artefact]
     features: Mapping[str, Artefact] = field(default_factory=dict)
-    """Features that have an array of their own, by full name: kind "features" for id, categorical, numeric, vector."""
+    """Kind "features" (categorical, numeric, vector), by full name."""
     texts: Mapping[str, Artefact] = field(default_factory=dict)
     """Rendered texts (kind "texts"), by full name of the text feature."""
     vectors: Mapping[str, Artefact] = field(default_factory=dict)

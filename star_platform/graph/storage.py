@@ -174,7 +174,7 @@ class Graph:
     def num_nodes(self, node: str) -> int:
         return int(self._node(node)["nodes"])
 
-    def ids(self, node: str) -> pa.Array:
+    def ids(self, node: str) -> pa.Array[Any]:
         """External ids, ascending; row i is node i."""
         self._node(node)
         column = pq.read_table(self.path / "nodes" / node / "ids.parquet", memory_map=True).column("id")
