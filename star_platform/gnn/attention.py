@@ -12,10 +12,11 @@ q, W_o and W_s belong to the node type of v; b, c and w are a number per relatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from star_platform.gnn.trees import BlockTensors
 
@@ -36,11 +37,7 @@ class TypedLinear(nn.Module):
 
 def segment_matmul(rows: Tensor, weights: Tensor, slices: Sequence[int]) -> Tensor:
     """Each segment of `rows [n, width]` times its own matrix of `weights [segments, width, out]`."""
-    parts = [
-        rows[first:last] @ weights[place]
-        for place, (first, last) in enumerate(zip(slices[:-1], slices[1:], strict=True))
-        if last > first
-    ]
+    parts = [rows[first:last] @ weights[place] for place, (first, last) in enumerate(pairwise(slices)) if last > first]
     return torch.cat(parts) if parts else rows.new_zeros(0, weights.shape[2])
 
 
@@ -66,24 +63,24 @@ class AttentionLayer(nn.Module):
 
     def forward(self, hidden: Tensor, block: BlockTensors | None, slices: Sequence[int]) -> Tensor:
         """`[n, dim]` for the items of a hop, from `hidden [m, dim]` of the next-deeper hop."""
-        itself = hidden if block is None else F.embedding(block.self_positions, hidden)
+        itself = hidden if block is None else functional.embedding(block.self_positions, hidden)
         out = self.own(itself, slices)
         types = torch.repeat_interleave(torch.arange(len(slices) - 1), torch.tensor(slices).diff())
-        out = out + F.embedding(types, self.bias)
+        out = out + functional.embedding(types, self.bias)
         if block is not None and self.relations:
             query = self.query(itself, slices)
             out = out + self.output(self.attend(query, hidden, block), slices)
         if self.last:
             return out
-        return self.dropout(F.leaky_relu(self.norm(out), 0.2))
+        return self.dropout(functional.leaky_relu(self.norm(out), 0.2))
 
     def attend(self, query: Tensor, hidden: Tensor, block: BlockTensors) -> Tensor:
         """The weighted sum of neighbour values, heads side by side: `[n, dim]`; zero without neighbours."""
         n, dim = query.shape
         width = dim // self.heads
-        pairs = segment_matmul(F.embedding(block.pair_sources, hidden), self.key_value, block.pair_slices)
-        pairs = F.pad(pairs, (0, 0, 0, 1))  # the row of slots without a neighbour
-        keys, values = F.embedding(block.index, pairs).view(n, -1, 2, self.heads, width).unbind(2)
+        pairs = segment_matmul(functional.embedding(block.pair_sources, hidden), self.key_value, block.pair_slices)
+        pairs = functional.pad(pairs, (0, 0, 0, 1))  # the row of slots without a neighbour
+        keys, values = functional.embedding(block.index, pairs).view(n, -1, 2, self.heads, width).unbind(2)
         scores = torch.einsum("nhd,nkhd->nkh", query.view(n, self.heads, width), keys) * width**-0.5
         scores = scores + self._edge_terms(block)
         empty = (block.index == len(block.pair_sources)).unsqueeze(-1)
@@ -92,9 +89,9 @@ class AttentionLayer(nn.Module):
 
     def _edge_terms(self, block: BlockTensors) -> Tensor:
         """`[n, K, heads]`: what the relation, the age and the weight of an edge add to its score."""
-        terms = F.embedding(block.relations, self.relation_bias)
+        terms = functional.embedding(block.relations, self.relation_bias)
         if self.age is not None:
-            terms = terms + F.embedding(block.relations, self.age) * block.ages.unsqueeze(-1)
+            terms = terms + functional.embedding(block.relations, self.age) * block.ages.unsqueeze(-1)
         if self.weight is not None and block.weights is not None:
-            terms = terms + F.embedding(block.relations, self.weight) * block.weights.unsqueeze(-1)
+            terms = terms + functional.embedding(block.relations, self.weight) * block.weights.unsqueeze(-1)
         return terms

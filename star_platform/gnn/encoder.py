@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from star_platform.gnn.attention import AttentionLayer
 from star_platform.gnn.config import TrainingConfig
@@ -56,4 +56,4 @@ class Encoder(nn.Module):
         for place, layer in enumerate(self.layers):
             hop = max(hops - 1 - place, 0)
             hidden = layer(hidden, trees.blocks[hop] if hops else None, trees.slices[hop])
-        return F.normalize(hidden, dim=1) if self.cosine else hidden
+        return functional.normalize(hidden, dim=1) if self.cosine else hidden

@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from star_platform.gnn import kernels
 from star_platform.gnn.config import TrainingConfig
@@ -47,6 +47,8 @@ class InputSpec:
 class TypeInputs:
     """The inputs of all items of one node type in a sample of n items with u distinct nodes."""
 
+    distinct: int
+    """u."""
     inverse: Tensor
     """int64[n]: row of each item among the distinct nodes."""
     values: tuple[Tensor, ...]
@@ -90,7 +92,7 @@ class InputReader:
             )
             for spec in self.specs[node]
         )
-        return TypeInputs(torch.from_numpy(inverse), values)
+        return TypeInputs(len(distinct), torch.from_numpy(inverse), values)
 
     def _value(
         self, node: str, spec: InputSpec, nodes: NDArray[np.int64], times: NDArray[np.int64] | None = None
@@ -175,8 +177,7 @@ class TypeEncoder(nn.Module):
 
     def forward(self, inputs: TypeInputs) -> Tensor:
         """`[n, dim]` for the items of this type."""
-        dim = self.norm.normalized_shape[0]
-        shared = self.norm.weight.new_zeros(int(inputs.inverse.max()) + 1 if len(inputs.inverse) else 0, dim)
+        shared = self.norm.weight.new_zeros(inputs.distinct, self.norm.normalized_shape[0])
         own: Tensor | None = None
         for place, spec in enumerate(self.specs):
             term = self._project(place, spec, inputs.values[place])
@@ -184,16 +185,16 @@ class TypeEncoder(nn.Module):
                 own = term if own is None else own + term
             else:
                 shared = shared + term
-        hidden = F.embedding(inputs.inverse, shared)
-        hidden = self.norm((hidden if own is None else hidden + own) * max(1, len(self.specs)) ** -0.5)
-        return hidden
+        hidden = functional.embedding(inputs.inverse, shared)
+        encoded: Tensor = self.norm((hidden if own is None else hidden + own) * max(1, len(self.specs)) ** -0.5)
+        return encoded
 
     def _project(self, place: int, spec: InputSpec, value: Tensor) -> Tensor:
         weight = self.projections[place]
         if spec.kind == "categorical":
-            return F.embedding(value, weight)
+            return functional.embedding(value, weight)
         if spec.kind == "id":
-            return F.embedding(self._id_rows(place, spec, value), self.tables[str(place)]) @ weight
+            return functional.embedding(self._id_rows(place, spec, value), self.tables[str(place)]) @ weight
         return value @ weight
 
     def _id_rows(self, place: int, spec: InputSpec, nodes: Tensor) -> Tensor:
@@ -210,8 +211,10 @@ class TypeEncoder(nn.Module):
 
 
 def specs_to_json(specs: Mapping[str, Sequence[InputSpec]]) -> dict[str, list[dict[str, Any]]]:
+    """For config.json of a model."""
     return {node: [asdict(spec) for spec in found] for node, found in specs.items()}
 
 
 def specs_from_json(data: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[InputSpec, ...]]:
+    """From config.json of a model."""
     return {node: tuple(InputSpec(**dict(spec)) for spec in found) for node, found in data.items()}

@@ -1,0 +1,117 @@
+"""A trained model as files: `model.safetensors` for the weights and `config.json` for everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from star_platform.errors import TrainingError
+from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.decoder import Decoder
+from star_platform.gnn.encoder import Encoder
+from star_platform.gnn.features import InputSpec, specs_from_json, specs_to_json
+from star_platform.graph.storage import EdgeType, Graph
+from star_platform.planning.canonical import digest
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model is made for; with a TrainingConfig enough to build it without the graph."""
+
+    graph: str
+    """Content hash of the graph: learned ids and codes mean something on it only."""
+    inputs: Mapping[str, Sequence[InputSpec]]
+    relations: Sequence[EdgeType]
+    weighted: bool
+    objectives: Mapping[str, EdgeType]
+
+
+class Model(nn.Module):
+    """The encoder of every node type, and a decoder per objective."""
+
+    def __init__(self, spec: ModelSpec, config: TrainingConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.encoder = Encoder(spec.inputs, len(spec.relations), config, weighted=spec.weighted)
+        names = sorted(spec.objectives)
+        self._places = {name: place for place, name in enumerate(names)}
+        self.decoders = nn.ModuleList(Decoder(config.dim, cosine=config.decoder == "cosine") for _ in names)
+
+    def decoder(self, objective: str) -> Decoder:
+        """The decoder of an objective; raises TrainingError M010 for one that the model was not trained for."""
+        if objective not in self._places:
+            known = ", ".join(self._places)
+            raise TrainingError("M010", f"the model has no objective {objective!r}", hint=f"it has {known}")
+        found = self.decoders[self._places[objective]]
+        assert isinstance(found, Decoder)  # noqa: S101 - for the type checker
+        return found
+
+
+def new_model(spec: ModelSpec, config: TrainingConfig) -> Model:
+    """A model with weights that depend on `config.seed` alone; torch's own random state is left there."""
+    torch.manual_seed(config.seed)
+    return Model(spec, config)
+
+
+def save_model(folder: Path, model: Model, weights: Mapping[str, Tensor]) -> None:
+    """Write `weights` and all that `load_model` needs into an existing folder."""
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
+    spec = model.spec
+    content: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "training": model.config.model_dump(mode="json"),
+        "graph": spec.graph,
+        "inputs": specs_to_json(spec.inputs),
+        "relations": [list(relation) for relation in spec.relations],
+        "weighted": spec.weighted,
+        "objectives": {name: list(edge) for name, edge in spec.objectives.items()},
+    }
+    (folder / CONFIG).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path, graph: Graph) -> Model:
+    """The trained model in `folder`, in evaluation mode.
+
+    Raises:
+        TrainingError: M008 when a file is missing or damaged, M009 when it was trained on another graph.
+    """
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        spec = ModelSpec(
+            graph=content["graph"],
+            inputs=specs_from_json(content["inputs"]),
+            relations=tuple(EdgeType(*relation) for relation in content["relations"]),
+            weighted=content["weighted"],
+            objectives={name: EdgeType(*edge) for name, edge in content["objectives"].items()},
+        )
+        model = Model(spec, TrainingConfig.model_validate(content["training"]))
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            "M008", f"the model in {folder} cannot be read: {error}", hint="release again: it is trained anew"
+        ) from error
+    if spec.graph != graph.content_hash:
+        raise TrainingError(
+            "M009",
+            f"the model in {folder} was trained on another graph",
+            hint="embed the graph that it was trained on, or release again",
+        )
+    return model.eval()
+
+
+def space_fingerprint(folder: Path) -> str:
+    """Identity of the embedding space: equal exactly when the same weights make vectors in the same way."""
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)}
+    return digest({"embedding-space": FORMAT_VERSION, **files})

@@ -1,0 +1,85 @@
+"""The process around training: allocator, threads, and work done ahead on a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP = 1 << 30
+
+Key = TypeVar("Key")
+Made = TypeVar("Made")
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to return freed memory to the system.
+
+    With its defaults every large temporary of a step is unmapped and faulted in again, which was measured to cost half
+    of the step (reference/training_speed, lesson 1). Does nothing on other C libraries.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEEP)
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run with `count` torch threads and deterministic kernels, and restore both.
+
+    The number of threads decides the order of floating-point sums, so it is part of what makes bytes equal.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(count)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def ahead(make: Callable[[Key], Made], keys: Iterable[Key], depth: int = 2) -> Iterator[Made]:
+    """`make(key)` for each key, in order, up to `depth` of them made ahead on a thread.
+
+    An error in `make` is raised here, and leaving the loop early stops the thread.
+    """
+    made: queue.Queue[tuple[Made | None, BaseException | None, bool]] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(item: tuple[Made | None, BaseException | None, bool]) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                made.put(item, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for key in keys:
+                if stopped.is_set():
+                    return
+                put((make(key), None, False))
+            put((None, None, True))
+        except BaseException as error:  # noqa: BLE001 - raised again on the other side
+            put((None, error, True))
+
+    worker = threading.Thread(target=work, name="prefetch", daemon=True)
+    worker.start()
+    try:
+        while True:
+            item, error, end = made.get()
+            if error is not None:
+                raise error
+            if end:
+                return
+            yield item  # type: ignore[misc]  # not the end, so made
+    finally:
+        stopped.set()
+        worker.join()
