@@ -154,7 +154,8 @@ def _validate(document: Document) -> tuple[Draft, list[Diagnostic]]:
     errors = [error for error in errors if not _is_second_kind(document, error)]
     diagnostics = [error.diagnostic for error in errors] + list(_two_kinds(document))
     broken = {error.steps[:2] for error in errors} | {item[:2] for item in _second_kinds(document)}
-    return Draft(document, _salvage(data, broken), frozenset(broken)), diagnostics
+    wrong = frozenset(error.steps for error in errors)
+    return Draft(document, _salvage(data, broken), frozenset(broken), wrong), diagnostics
 
 
 def _salvage(data: dict[str, Any], broken: Collection[Steps]) -> Branch:

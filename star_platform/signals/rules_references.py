@@ -9,7 +9,8 @@ from star_platform.errors import Diagnostic, Place
 from star_platform.signals.locate import Steps
 from star_platform.signals.model import TableSource
 from star_platform.signals.suggest import did_you_mean, known
-from star_platform.signals.world import Draft, World, sources_used
+from star_platform.signals.tree import MappingNode
+from star_platform.signals.world import Draft, World, references
 
 _VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -34,14 +35,14 @@ def branch_names(draft: Draft, world: World) -> Iterator[Diagnostic]:
 def source_names(draft: Draft, world: World) -> Iterator[Diagnostic]:
     """Declarations read sources of their own file."""
     names = draft.names("sources")
-    for name, steps in sources_used(draft.branch):
-        if name not in names:
-            elsewhere = [item.document.file for item in world.declaring("sources", name)]
+    for reference in references(draft):
+        if reference.section == "sources" and reference.name not in names:
+            elsewhere = [item.document.file for item in world.declaring("sources", reference.name)]
             yield draft.document.diagnostic(
                 "S024",
-                f"{'.'.join(map(str, steps[:-1]))} reads the unknown source '{name}'",
-                draft.document.value_place(*steps),
-                did_you_mean(name, names) or "declare it under 'sources:'",
+                f"{reference.sentence} unknown source '{reference.name}'",
+                draft.document.value_place(*reference.steps),
+                did_you_mean(reference.name, names) or "declare it under 'sources:'",
                 known("sources", names),
                 f"{elsewhere[0]} has a source of that name, but sources are local to a file" if elsewhere else None,
             )
@@ -98,37 +99,32 @@ def part_place(draft: Draft, place: Place, part: str) -> Place:
 # --- nodes and edges, across files ------------------------------------------------------------------------------------
 
 
-def node_names(draft: Draft, world: World) -> Iterator[Diagnostic]:
-    """Endpoints, features, cohorts and opt-outs are about declared node types."""
-    branch = draft.branch
-    for name, edge in branch.edges.items():
-        for side in ("src", "dst"):
-            node = getattr(edge, side).node
-            yield from _node(draft, world, node, f"edge '{name}' points to", ("edges", name, side, "node"))
-    for name in branch.features:
-        node = name.partition(".")[0]
-        place = draft.document.place("features", name)
-        yield from _node(draft, world, node, f"feature '{name}' describes", None, part_place(draft, place, node))
-    for name, cohort in branch.cohorts.items():
-        yield from _node(draft, world, cohort.node, f"cohort '{name}' divides", ("cohorts", name, "node"))
-    opt_out = branch.privacy.opt_out
-    if opt_out is not None and opt_out.node is not None:
-        yield from _node(draft, world, opt_out.node, "privacy.opt_out removes", ("privacy", "opt_out", "node"))
+def declared_names(draft: Draft, world: World) -> Iterator[Diagnostic]:
+    """Nodes and edges that a declaration names are declared, and not by drafts only when the file is ready."""
+    for reference in references(draft):
+        if reference.section != "sources":
+            place = draft.document.value_place(*reference.steps)
+            yield from _declared(draft, world, reference.section, reference.name, reference.sentence, place)
+    features = draft.document.node("features")
+    for key, _ in features.entries if isinstance(features, MappingNode) else ():
+        name, (node, dot, _rest) = str(key.value), str(key.value).partition(".")
+        if dot and ("features", name) not in draft.wrong:
+            place = part_place(draft, draft.document.place("features", name), node)
+            yield from _declared(draft, world, "nodes", node, f"feature '{name}' describes", place)
 
 
-def _node(
-    draft: Draft, world: World, name: str, sentence: str, steps: Steps | None, place: Place | None = None
-) -> Iterator[Diagnostic]:
-    document = draft.document
-    where = place or document.value_place(*(steps or ()))
-    declaring = world.declaring("nodes", name)
+def _declared(draft: Draft, world: World, section: str, name: str, sentence: str, place: Place) -> Iterator[Diagnostic]:
+    what = {"nodes": "node", "edges": "edge"}[section]
+    declaring = world.declaring(section, name)
     if not declaring:
         if world.complete:
-            names = world.names("nodes")
+            names = world.names(section)
             label = did_you_mean(name, names) or "no branch declares it"
-            yield document.diagnostic("S014", f"{sentence} unknown node '{name}'", where, label, known("nodes", names))
+            code = "S014" if section == "nodes" else "S028"
+            message = f"{sentence} unknown {what} '{name}'"
+            yield draft.document.diagnostic(code, message, place, label, known(section, names))
     elif draft.ready and not any(item is draft or item.ready for item in declaring):
-        yield _only_a_draft(draft, declaring[0], f"{sentence} node '{name}'", where)
+        yield _only_a_draft(draft, declaring[0], f"{sentence} {what} '{name}'", place)
 
 
 def _only_a_draft(draft: Draft, other: Draft, what: str, place: Place) -> Diagnostic:
@@ -143,34 +139,28 @@ def _only_a_draft(draft: Draft, other: Draft, what: str, place: Place) -> Diagno
 
 
 def objective_edges(draft: Draft, world: World) -> Iterator[Diagnostic]:
-    """Objectives predict declared, dated edges; their negatives join the same types of nodes."""
+    """Objectives predict dated edges; their negatives join the same types of nodes."""
     for name, objective in draft.branch.objectives.items():
-        steps: Steps = ("objectives", name, "edge")
-        yield from _edge(draft, world, objective.edge, f"objective '{name}' predicts", steps)
         edge = world.edge(draft, objective.edge)
         if edge is not None and edge.timestamp is None and edge.kind == "attribute":
             yield draft.document.diagnostic(
                 "S050",
                 f"objective '{name}' predicts edge '{objective.edge}', which has no timestamp",
-                draft.document.value_place(*steps),
+                draft.document.value_place("objectives", name, "edge"),
                 "give the edge a timestamp",
                 "training and evaluation are split by time: without dates nothing is later than what was learned",
             )
         if objective.negatives.edge is not None and objective.negatives.kind == "edge":
-            yield from _negative_edge(draft, world, name)
+            yield from _negative_edge(draft, world, name, objective.edge, objective.negatives.edge)
 
 
-def _negative_edge(draft: Draft, world: World, name: str) -> Iterator[Diagnostic]:
-    objective = draft.branch.objectives[name]
-    negative = str(objective.negatives.edge)
-    steps: Steps = ("objectives", name, "negatives", "edge")
-    place = draft.document.value_place(*steps)
-    if negative == objective.edge:
+def _negative_edge(draft: Draft, world: World, name: str, positive: str, negative: str) -> Iterator[Diagnostic]:
+    place = draft.document.value_place("objectives", name, "negatives", "edge")
+    if negative == positive:
         message = f"objective '{name}' takes the edges it predicts as negatives too"
         yield draft.document.diagnostic("S030", message, place, "name another edge")
         return
-    yield from _edge(draft, world, negative, f"objective '{name}' takes negatives from", steps)
-    wanted, given = world.edge(draft, objective.edge), world.edge(draft, negative)
+    wanted, given = world.edge(draft, positive), world.edge(draft, negative)
     if wanted is None or given is None:
         return
     ends, other = (wanted.src.node, wanted.dst.node), (given.src.node, given.dst.node)
@@ -182,20 +172,6 @@ def _negative_edge(draft: Draft, world: World, name: str) -> Iterator[Diagnostic
             "not the same endpoints",
             "a negative is a pair that could have been a positive",
         )
-
-
-def _edge(draft: Draft, world: World, name: str, sentence: str, steps: Steps) -> Iterator[Diagnostic]:
-    place = draft.document.value_place(*steps)
-    declaring = world.declaring("edges", name)
-    if not declaring:
-        if world.complete:
-            names = world.names("edges")
-            label = did_you_mean(name, names) or "no branch declares it"
-            yield draft.document.diagnostic(
-                "S028", f"{sentence} unknown edge '{name}'", place, label, known("edges", names)
-            )
-    elif draft.ready and not any(item is draft or item.ready for item in declaring):
-        yield _only_a_draft(draft, declaring[0], f"{sentence} edge '{name}'", place)
 
 
 def created_nodes(draft: Draft, world: World) -> Iterator[Diagnostic]:
@@ -226,7 +202,7 @@ RULES = (
     source_names,
     connection_names,
     variable_names,
-    node_names,
+    declared_names,
     objective_edges,
     created_nodes,
 )

@@ -211,6 +211,8 @@ def _retype(found: _Found, value: Any, expected: str) -> str:
     node = found.document.node(*found.steps)
     if expected == "text" and isinstance(value, int | float) and isinstance(node, ScalarNode):
         return "put it in quotes"
+    if expected == "true or false" and str(value).lower() in ("yes", "on", "no", "off"):
+        return "write true" if str(value).lower() in ("yes", "on") else "write false"
     if isinstance(value, str) and kind_of(resolve(value)) == expected:
         return "remove the quotes"
     if expected == "a list" and isinstance(value, str):
@@ -220,7 +222,7 @@ def _retype(found: _Found, value: Any, expected: str) -> str:
 
 def _out_of_range(found: _Found) -> Diagnostic:
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    limits = [f"{words[key]} {limit}" for key, limit in found.context.items() if key in words]
+    limits = [f"{words[key]} {limit:g}" for key, limit in found.context.items() if key in words]
     if "max_length" in found.context:
         unit = "items" if isinstance(found.value, tuple | list) else "characters"
         limits = [f"at most {found.context['max_length']} {unit} long"]
@@ -257,7 +259,7 @@ def _bad_pattern(found: _Found) -> Diagnostic:
     label = f"write '{suggestion}'" if suggestion else "not a name"
     if r"\." in pattern:
         rule = "a feature is named <node>.<feature>, such as member.profile, in lower case"
-    elif "-" not in pattern:
+    elif "(-[" not in pattern:
         rule = "a node is named in lower case with letters, digits and '_': it also names a Feast view"
     else:
         rule = _NAME_RULES
@@ -270,7 +272,7 @@ _NAMED_BY = {"branch", "consumer", "source", "node", "edge", "connection", "proj
 def _as_name(text: str, pattern: str) -> str | None:
     """The nearest text that `pattern` takes."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower()
-    separator = "-" if "-" in pattern and "-" in words else "_"
+    separator = "-" if "(-[" in pattern and "-" in words else "_"
     kept = r"[^a-z0-9_.]+" if r"\." in pattern else r"[^a-z0-9_]+"
     name = re.sub(r"^[^a-z]+", "", re.sub(kept, separator, words).strip("-_."))
     return name if name and re.search(pattern, name) else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from star_platform.signals.document import Document
 from star_platform.signals.locate import Steps
-from star_platform.signals.model import Branch, Cohort, ColumnFeature, Edge, IdFeature, Node, OptOut
+from star_platform.signals.model import Branch, Edge, IdFeature
+from star_platform.signals.tree import MappingNode, ScalarNode
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class Draft:
     document: Document
     branch: Branch
     broken: frozenset[Steps] = frozenset()
+    """The parts left out: `(section, name)`, or a top-level field."""
+    wrong: frozenset[Steps] = frozenset()
+    """The fields already reported."""
 
     def names(self, section: str) -> set[str]:
         """Every name that the file declares in `section`, broken declarations included."""
@@ -115,19 +119,47 @@ def _named(steps: Steps, declaration: object, *fields: str) -> Iterator[Use]:
             yield Use(value, (*steps, name))
 
 
-def sources_used(branch: Branch) -> Iterator[tuple[str, Steps]]:
-    """Every source that `branch` names in a declaration."""
-    reading: list[tuple[Steps, Node | Edge | ColumnFeature | Cohort | OptOut]] = [
-        *((("nodes", name), node) for name, node in branch.nodes.items()),
-        *((("edges", name), edge) for name, edge in branch.edges.items()),
-        *((("features", n), item) for n, item in branch.features.items() if not isinstance(item, IdFeature)),
-        *((("cohorts", name), cohort) for name, cohort in branch.cohorts.items()),
-    ]
-    if branch.privacy.opt_out is not None:
-        reading.append((("privacy", "opt_out"), branch.privacy.opt_out))
-    for steps, declaration in reading:
-        if declaration.source is not None:
-            yield declaration.source, (*steps, "source")
+@dataclass(frozen=True)
+class Reference:
+    """A name of another declaration; `sentence` opens the message about it."""
+
+    section: str
+    name: str
+    steps: Steps
+    sentence: str
+
+
+def references(draft: Draft) -> Iterator[Reference]:
+    """Every source, node and edge that the file names, in declarations that are wrong elsewhere too."""
+    for pattern, section, sentence in _REFERENCES:
+        for steps in _matching(draft.document, pattern):
+            node = draft.document.node(*steps)
+            if isinstance(node, ScalarNode) and isinstance(node.value, str) and steps not in draft.wrong:
+                yield Reference(section, node.value, steps, sentence.format(*steps))
+
+
+_REFERENCES = (
+    (("nodes", "*", "source"), "sources", "node '{1}' reads"),
+    (("edges", "*", "source"), "sources", "edge '{1}' reads"),
+    (("features", "*", "source"), "sources", "feature '{1}' reads"),
+    (("cohorts", "*", "source"), "sources", "cohort '{1}' reads"),
+    (("privacy", "opt_out", "source"), "sources", "privacy.opt_out reads"),
+    (("edges", "*", "src", "node"), "nodes", "edge '{1}' starts at"),
+    (("edges", "*", "dst", "node"), "nodes", "edge '{1}' points to"),
+    (("cohorts", "*", "node"), "nodes", "cohort '{1}' divides"),
+    (("privacy", "opt_out", "node"), "nodes", "privacy.opt_out removes"),
+    (("objectives", "*", "edge"), "edges", "objective '{1}' predicts"),
+    (("objectives", "*", "negatives", "edge"), "edges", "objective '{1}' takes negatives from"),
+)
+
+
+def _matching(document: Document, pattern: tuple[str, ...]) -> Iterator[Steps]:
+    if "*" not in pattern:
+        yield pattern
+        return
+    entries = document.node(pattern[0])
+    for key, _ in entries.entries if isinstance(entries, MappingNode) else ():
+        yield (pattern[0], str(key.value), *pattern[2:])
 
 
 def sql_texts(branch: Branch) -> Iterator[tuple[str, Steps]]:
