@@ -116,16 +116,18 @@ class FeastState:
         return dict(sorted(result.items()))
 
     def with_release(self, release: PublishedRelease) -> FeastState:
-        """This state and one more release (or the same one again), not yet active."""
+        """The state with one more release (or the same one again), not yet active."""
         others = tuple(known for known in self.releases if known.number != release.number)
         return FeastState(self.offline_root, (*others, release), self.active, self.consumers)
 
 
 def view_name(node: str) -> str:
+    """The feature view of a node type."""
     return f"{node}_embedding"
 
 
 def node_of_view(view: str) -> str:
+    """The node type of a feature view."""
     return view.removesuffix(f"_{FIELD}")
 
 

@@ -40,10 +40,12 @@ def entity(node: str, key_type: KeyType) -> Entity:
 def source(offline_root: Path, release: int, node: str) -> FileSource:
     """The Parquet dataset of one release. Its path is absolute: DuckDB resolves others by the reader's folder."""
     from feast import FileSource
+    from feast.data_format import ParquetFormat
 
     return FileSource(
         name=f"{view_name(node)}_r{release}",
         path=str(dataset_folder(offline_root.resolve(), release, node)),
+        file_format=ParquetFormat(),
         timestamp_field="event_timestamp",
     )
 

@@ -64,12 +64,12 @@ def export(
     return folder
 
 
-def is_complete(offline_root: Path, release: int, node: str) -> bool:
-    return _marker(dataset_folder(offline_root, release, node)).exists()
-
-
 def compare(prepared: Prepared, offline_root: Path, release: int, as_of: int) -> None:
-    """Compare every row of the dataset with `prepared`, bit for bit; raises PublishError F020 at the first difference."""
+    """Compare every row of the dataset with `prepared`, bit for bit.
+
+    Raises:
+        PublishError: F020 at the first difference; the dataset then counts as unfinished, and `export` writes it anew.
+    """
     folder = dataset_folder(offline_root, release, prepared.node)
     at = 0
     for path in sorted(folder.glob("*.parquet")):
@@ -82,9 +82,11 @@ def compare(prepared: Prepared, offline_root: Path, release: int, as_of: int) ->
                 and bool(np.all(batch.column("event_timestamp").cast(pa.int64()).to_numpy() == as_of))
             )
             if not same:
+                _marker(folder).unlink(missing_ok=True)
                 raise _differs(prepared.node, release, f"rows {at} to {at + batch.num_rows - 1} of {path}")
             at += batch.num_rows
     if at != prepared.rows:
+        _marker(folder).unlink(missing_ok=True)
         raise _differs(prepared.node, release, f"{at} rows in {folder}, {prepared.rows} published")
 
 

@@ -105,10 +105,13 @@ def table_name(store: FeatureStore, view: FeatureView) -> str:
 
 @dataclass
 class Acknowledgements:
-    """The shards that the online store has taken, one line each in `path`, so that a killed publish goes on there."""
+    """The shards that the online store has taken, one line each in `path`, so that a killed publish goes on there.
+
+    identity: what was written and how it was cut; lines of another identity do not count.
+    """
 
     path: Path
-    checksum: str
+    identity: str
 
     def done(self) -> set[int]:
         """Numbers of the shards taken; an unfinished last line does not count."""
@@ -119,12 +122,16 @@ class Acknowledgements:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if entry["checksum"] == self.checksum:
+            if entry["identity"] == self.identity:
                 result.add(int(entry["shard"]))
         return result
 
+    def forget(self) -> None:
+        """Let the next try write every shard again."""
+        self.path.unlink(missing_ok=True)
+
     def add(self, shard: int, rows: int) -> None:
-        entry = {"checksum": self.checksum, "shard": shard, "rows": rows}
+        entry = {"identity": self.identity, "shard": shard, "rows": rows}
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" + json.dumps(entry, sort_keys=True))  # the break first: a torn line stays alone
             file.flush()
@@ -137,15 +144,17 @@ def write_online(
     prepared: Prepared,
     as_of: int,
     shard_rows: int,
-    work_dir: Path,
+    acknowledged: Acknowledgements,
+    live: bool,
     progress: Progress,
 ) -> None:
-    """Write every shard that is not acknowledged, then compare the count; raises PublishError F021."""
+    """Write every shard that is not acknowledged, then compare the count; raises PublishError F021.
+
+    `live`: a registry knows the version already. Its rows are then overwritten with themselves, never dropped.
+    """
     shards = prepared.shards(shard_rows)
-    identity = f"{prepared.checksum}:{shard_rows}:{as_of}"
-    acknowledged = Acknowledgements(work_dir / f"online-{prepared.node}.jsonl", identity)
     done = acknowledged.done()
-    writer.create(view, fresh=not done)
+    writer.create(view, fresh=not done and not live)
     with progress.task(f"online {prepared.node}", total=prepared.rows, unit="rows") as task:
         for number, rows in enumerate(shards):
             if number not in done:

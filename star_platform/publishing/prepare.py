@@ -75,7 +75,7 @@ def prepare(source: NodeVectors) -> Prepared:
         norms = np.linalg.norm(block, axis=1)
         low, high = min(low, float(norms.min())), max(high, float(norms.max()))
         hasher.update(_key_bytes(keys.slice(rows.start, len(rows))))
-        hasher.update(block)
+        hasher.update(block.tobytes())
     key_type: KeyType = "int64" if pa.types.is_int64(keys.type) else "string"
     return Prepared(source.node, keys, vectors, key_type, (low if len(keys) else 0.0, high), hasher.hexdigest())
 

@@ -50,6 +50,9 @@ def load_config(feature_repo: Path) -> RepoConfig:
         wrong.append("online_store.skip_dedup must be true, or Redis silently skips rows that are written again")
     if wrong:
         raise PublishError("F003", f"{path}: {'; '.join(wrong)}", hint="change these lines and run again")
+    registry = _registry_file(config, feature_repo)
+    if registry is not None:
+        registry.parent.mkdir(parents=True, exist_ok=True)  # Feast makes one level of folders only
     return config
 
 
@@ -76,7 +79,6 @@ def staged_registry(feature_repo: Path) -> Iterator[Staged]:
         yield Staged(FeatureStore(repo_path=str(feature_repo), config=config))
         return
     draft = target.with_name(target.name + ".staged")
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
     if target.exists():
         shutil.copyfile(target, draft)
@@ -97,7 +99,7 @@ def apply_state(staged: Staged, state: FeastState) -> None:
     _drop_foreign(staged, state)
     for release in state.in_order():
         for _, node in sorted(release.nodes.items()):
-            if release.number not in _versions(store, node.node):
+            if release.number not in versions(store, view_name(node.node)):
                 view = objects.view(state.offline_root, release.number, node)
                 store.apply([objects.entity(node.node, node.key_type), view.batch_source, view])
                 staged.changes.append(f"registered {view_name(node.node)}@v{release.number}")
@@ -127,7 +129,7 @@ def compare_state(store: FeatureStore, state: FeastState) -> list[str]:
     result: list[str] = []
     for release in state.in_order():
         for node in release.nodes.values():
-            known = _versions(store, node.node).get(release.number)
+            known = versions(store, view_name(node.node)).get(release.number)
             if known is None:
                 result.append(f"{view_name(node.node)}@v{release.number} is missing")
             elif known != _version_key(state, release.number, node):
@@ -158,12 +160,12 @@ def _drop_foreign(staged: Staged, state: FeastState) -> None:
     wanted: dict[str, dict[int, tuple[str, ...]]] = {}
     for release in state.releases:
         for node in release.nodes.values():
-            versions = wanted.setdefault(view_name(node.node), {})
-            versions[release.number] = _version_key(state, release.number, node)
+            of_view = wanted.setdefault(view_name(node.node), {})
+            of_view[release.number] = _version_key(state, release.number, node)
     removed = set()
     for view in store.list_feature_views():
         expected = wanted.get(view.name, {})
-        known = _versions_of_view(store, view.name)
+        known = versions(store, view.name)
         if any(expected.get(number) != key for number, key in known.items()):
             store.registry.delete_feature_view(view.name, project)
             removed.add(view.name)
@@ -207,13 +209,9 @@ def _record_tables(staged: Staged) -> None:
         staged.changes.append("recorded the tables of the front views")
 
 
-def _versions(store: FeatureStore, node: str) -> dict[int, tuple[str, ...]]:
-    return _versions_of_view(store, view_name(node))
-
-
-def _versions_of_view(store: FeatureStore, name: str) -> dict[int, tuple[str, ...]]:
+def versions(store: FeatureStore, name: str) -> dict[int, tuple[str, ...]]:
     """What makes each declared version of a view what it is, by number."""
-    result = {}
+    result: dict[int, tuple[str, ...]] = {}
     for entry in store.registry.list_feature_view_versions(name, store.project):
         number = int(entry["version_number"])
         view: Any = store.registry.get_feature_view_by_version(name, store.project, number)

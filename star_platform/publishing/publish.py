@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from star_platform.errors import PublishError
 from star_platform.progress import SILENT, Progress
 from star_platform.publishing import objects, offline
-from star_platform.publishing.model import FeastState, NodeVectors, PublishedNode, PublishedRelease
-from star_platform.publishing.online import FeastWriter, OnlineWriter, check_count, write_online
+from star_platform.publishing.model import FeastState, NodeVectors, PublishedNode, PublishedRelease, view_name
+from star_platform.publishing.online import Acknowledgements, FeastWriter, OnlineWriter, check_count, write_online
 from star_platform.publishing.prepare import Prepared, prepare
-from star_platform.publishing.projection import apply_state, open_store, staged_registry
+from star_platform.publishing.projection import apply_state, open_store, staged_registry, versions
 from star_platform.publishing.verify import sample_rows, verify_stock
 
 if TYPE_CHECKING:
@@ -79,14 +79,21 @@ class Publisher:
         _check_against(state, release)
         store = open_store(self.feature_repo)
         writer = self._writer(store)
-        for node, item in sorted(prepared.items()):
-            self._write(writer, release, node, item, work_dir, progress)
-        with staged_registry(self.feature_repo) as staged:
-            apply_state(staged, state.with_release(release))
-            with progress.task("verify", total=len(prepared), unit="node types") as task:
-                for node, item in sorted(prepared.items()):
-                    self._verify(staged.store, release, node, item)
-                    task.advance()
+        taken = {node: self._acknowledgements(work_dir, item, as_of) for node, item in prepared.items()}
+        try:
+            for node, item in sorted(prepared.items()):
+                live = number in versions(store, view_name(node))
+                self._write(writer, release, node, item, taken[node], live, progress)
+            with staged_registry(self.feature_repo) as staged:
+                apply_state(staged, state.with_release(release))
+                with progress.task("verify", total=len(prepared), unit="node types") as task:
+                    for node, item in sorted(prepared.items()):
+                        self._verify(staged.store, release, node, item)
+                        task.advance()
+        except PublishError:
+            for acknowledged in taken.values():
+                acknowledged.forget()  # what the store took is not what it holds: write it again
+            raise
         return release
 
     def verify(self, release: PublishedRelease, vectors: Sequence[NodeVectors]) -> None:
@@ -118,14 +125,18 @@ class Publisher:
         release: PublishedRelease,
         node: str,
         item: Prepared,
-        work_dir: Path,
+        acknowledged: Acknowledgements,
+        live: bool,
         progress: Progress,
     ) -> None:
         published = release.nodes[node]
         offline.export(item, self.offline_root, release.number, published.as_of, self._shard_rows, progress)
         offline.compare(item, self.offline_root, release.number, published.as_of)
         view = objects.detached_view(self.offline_root, release.number, published)
-        write_online(writer, view, item, published.as_of, self._shard_rows, work_dir, progress)
+        write_online(writer, view, item, published.as_of, self._shard_rows, acknowledged, live, progress)
+
+    def _acknowledgements(self, work_dir: Path, item: Prepared, as_of: int) -> Acknowledgements:
+        return Acknowledgements(work_dir / f"online-{item.node}.jsonl", f"{item.checksum}:{self._shard_rows}:{as_of}")
 
     def _verify(self, store: FeatureStore, release: PublishedRelease, node: str, item: Prepared) -> None:
         rows = sample_rows(item, self._shard_rows, self._sample)

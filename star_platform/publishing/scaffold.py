@@ -9,14 +9,14 @@ _YAML = """\
 project: {project}
 provider: local
 registry:
-  path: ../.star/feast/registry.db
+  path: ../.star/feast_registry.db
   # Releases are versions of a view: without this line, a client reads nulls.
   enable_online_feature_view_versioning: true
   # A running client sees a new release, an activation or a rollback after this many seconds at the latest.
   cache_ttl_seconds: 30
 online_store:
   type: sqlite
-  path: ../.star/feast/online.db
+  path: ../.star/feast_online.db
 offline_store:
   type: duckdb
 entity_key_serialization_version: 3

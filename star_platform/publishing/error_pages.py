@@ -1,0 +1,143 @@
+"""The pages of `star-platform explain F0xx`."""
+
+from __future__ import annotations
+
+from star_platform.errors import ErrorPage
+
+_RETRY = "Run `star-platform release --resume`. The active release is served meanwhile; nothing of this one is visible."
+
+ERROR_PAGES: dict[str, ErrorPage] = {
+    "F001": ErrorPage(
+        "Feast has another version",
+        "Publishing relies on how Feast stores versions and vectors, and that changes between its releases."
+        " Only the versions that this platform is tested with are accepted.",
+        fix='pip install "feast>=0.67.0,<0.68"',
+    ),
+    "F002": ErrorPage(
+        "Feast's record format changed",
+        "Vectors are handed to Feast as the bytes that Feast itself would write. A check before every publish found"
+        " that these bytes are no longer the same, so nothing was written.",
+        fix="Install the versions of the lock file: `make install`.",
+    ),
+    "F003": ErrorPage(
+        "feature_store.yaml has settings that lose vectors",
+        "Without online versioning a client reads nulls or the wrong release; with another key format it finds nothing;"
+        " with Redis and without skip_dedup a repeated write is silently dropped.",
+        example="registry:\n  enable_online_feature_view_versioning: true\nentity_key_serialization_version: 3",
+        fix="Set the lines that the message names.",
+    ),
+    "F004": ErrorPage(
+        "There is no feature_store.yaml",
+        "The Feast repository of the project, `publishing.feature_repo` in star.yaml, holds no feature_store.yaml.",
+        fix="Run `star-platform init` in the project's folder; it writes only what is missing.",
+    ),
+    "F010": ErrorPage(
+        "Vectors of the wrong shape or type",
+        "One float32 row per id is published. The artefact of the embed stage holds something else.",
+        fix="Run `star-platform release` again: a damaged artefact is rebuilt.",
+    ),
+    "F011": ErrorPage(
+        "Ids are not unique",
+        "Two vectors under one id would overwrite each other in the online store, and the count would be wrong.",
+        fix="Look for keys that differ only before they are turned into the key's type.",
+    ),
+    "F012": ErrorPage(
+        "Ids that Feast cannot hold",
+        "Feast keys are Int64 or String. Whole numbers of up to 64 bits and everything that has a text form fit.",
+        example='sources:\n  members: {sql: "SELECT CAST(uid AS VARCHAR) AS uid, * EXCLUDE uid FROM raw"}',
+        fix="Cast the key in the branch's source.",
+    ),
+    "F013": ErrorPage(
+        "Vectors with NaN or infinity",
+        "A model that diverged writes values that no downstream model can use. They are refused before any is written.",
+        fix="Lower `training.learning_rate` in star.yaml and release again.",
+    ),
+    "F014": ErrorPage(
+        "Nothing to publish",
+        "A release needs a number from 1 on, at least one entity node type, and the fingerprint of its space.",
+        fix="Declare a node of `kind: entity` in a branch that is ready.",
+    ),
+    "F015": ErrorPage(
+        "A published release does not change",
+        "Consumers pin a release by its number, so its vectors stay what they are. The number was published before"
+        " with other vectors.",
+        fix="Make a new release: `star-platform release`.",
+    ),
+    "F016": ErrorPage(
+        "The type of a key changed",
+        "Feast has one entity for all versions of a view, and a key's type is part of the bytes it is stored under.",
+        fix="Cast the key to its former type in the branch's source, or declare a node type with a new name.",
+    ),
+    "F020": ErrorPage(
+        "Offline vectors differ from the artefact",
+        "Every row of the Parquet dataset is compared with the artefact after it is written. One differs or is gone.",
+        fix=_RETRY + " The dataset is written anew.",
+    ),
+    "F021": ErrorPage(
+        "The online store holds another number of vectors",
+        "The rows of the version were counted in the online store, and the artefact has more or fewer.",
+        fix=_RETRY,
+    ),
+    "F022": ErrorPage(
+        "Online vectors differ from the artefact",
+        "At least 1,000 ids of every node type, with the first and last of every shard, are read back through a stock"
+        " Feast client and compared bit for bit. Some came back different or not at all.",
+        fix=_RETRY,
+    ),
+    "F023": ErrorPage(
+        "The online store finds ids that do not exist",
+        "Ids without a vector were asked for, and vectors came back: two releases or projects share storage.",
+        fix="Give every project its own `project:` name and, with Redis, its own database.",
+    ),
+    "F024": ErrorPage(
+        "The historical join returns other vectors",
+        "The sample, joined at the time of the release's data, must come back bit for bit; a microsecond before,"
+        " nothing may come back.",
+        fix="feature_store.yaml must name `offline_store: {type: duckdb}`. " + _RETRY,
+    ),
+    "F030": ErrorPage(
+        "The release lacks this node type",
+        "Only entity node types are published, and a release has those that its branches declared then.",
+        fix="`star-platform show rN` lists what a release holds.",
+    ),
+    "F031": ErrorPage(
+        "Ids of the wrong type",
+        "The key of this node type is a whole number, and an id that was asked for is not one.",
+        example="star-platform fetch member 17 23",
+        fix="Ask with the ids of the source tables.",
+    ),
+    "F032": ErrorPage(
+        "The historical join lost rows",
+        "As many rows must come out as went in. Some of Feast's offline stores drop rows that are older than the first"
+        " vector, or that share key and time.",
+        fix="Set `offline_store: {type: duckdb}` in feature_store.yaml.",
+    ),
+    "F033": ErrorPage(
+        "A vector of the wrong length",
+        "What Feast returned has another length than the release declares.",
+        fix="Publish the release again; `star-platform doctor` compares all of it.",
+    ),
+    "F034": ErrorPage(
+        "Feast does not know this consumer",
+        "Every consumer of consumers/*.yaml gets a feature service when a release is activated.",
+        fix="Declare the consumer and activate a release.",
+    ),
+    "F041": ErrorPage(
+        "Feast's registry is out of step",
+        "Feast's registry is derived from ours. They differ, most likely because a process died between the two"
+        " writes. `feast apply` is refused meanwhile, since it would drop tables.",
+        fix="Run `star-platform publish --reconcile`.",
+    ),
+    "F042": ErrorPage(
+        "Feast did not take what was applied",
+        "After the objects were applied, Feast's registry was read back and says something else. It was not put into"
+        " use.",
+        fix="Check that nobody else writes to this registry, then run the command again.",
+    ),
+    "F043": ErrorPage(
+        "A consumer reads what its release does not hold",
+        "The consumer is pinned to a release that lacks one of its node types, or names none.",
+        example="consumer: ranker\nowner: ads@example.com\nnodes: [member, job]\nrelease: latest",
+        fix="Correct `nodes` or `release` in its file in consumers/.",
+    ),
+}
