@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class BatchMaker:
             return [np.sort(order[first : first + size]) for first in range(0, n, size)]
         phase = int(rng.integers(size)) if n > size else 0
         cuts = [0, *range(phase or size, n, size), n]
-        chunks = [np.arange(first, last) for first, last in zip(cuts[:-1], cuts[1:], strict=True) if last > first]
+        chunks = [np.arange(first, last) for first, last in pairwise(cuts) if last > first]
         return [chunks[place] for place in rng.permutation(len(chunks))]
 
     def in_order(self, limit: int) -> list[Int64Array]:

@@ -67,7 +67,7 @@ def ahead(make: Callable[[Key], Made], keys: Iterable[Key], depth: int = 2) -> I
                     return
                 put((make(key), None, False))
             put((None, None, True))
-        except BaseException as error:  # noqa: BLE001 - raised again on the other side
+        except BaseException as error:  # raised again on the other side
             put((None, error, True))
 
     worker = threading.Thread(target=work, name="prefetch", daemon=True)

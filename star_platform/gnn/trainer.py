@@ -99,6 +99,7 @@ class Trainer:
 
     def run(self, work_dir: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, from the checkpoint in `work_dir` if there is one."""
+        work_dir.mkdir(parents=True, exist_ok=True)
         restored = checkpoint.restore(work_dir, self.key, self.model, self.optimizer)
         state, best = restored or (checkpoint.RunState(self.key), {})
         examples = sum(len(part.train) for name, part in self.splits.items() if self.weights[name] > 0)
@@ -253,11 +254,8 @@ def _check(name: str, part: TimeSplit) -> None:
             f"objective {name!r} has no example between {part.validation_start} and {part.test_start} to validate on",
             hint="raise validation_share, or leave the objective out",
         )
-    for label in (0.0, 1.0):
-        if float(part.train.labels.min()) != float(part.train.labels.max()):
-            break
-        if label == 0.0 and float(part.train.labels.max()) <= 0:
-            raise TrainingError("M003", f"objective {name!r} has only negative training examples")
+    if float(part.train.labels.max()) <= 0:
+        raise TrainingError("M003", f"objective {name!r} has only negative training examples")
 
 
 def _join(one: Examples, other: Examples) -> Examples:

@@ -1,0 +1,63 @@
+"""What `star-platform explain M0xx` prints."""
+
+from __future__ import annotations
+
+from star_platform.errors import ErrorPage
+
+ERROR_PAGES: dict[str, ErrorPage] = {
+    "M001": ErrorPage(
+        "Nothing to train on",
+        "A model learns from the edges that objectives name. No objective is ready, every objective has weight 0, or "
+        "the edges of one give no example before the validation starts.",
+        example="objectives:\n  views:\n    kind: link-prediction\n    edge: member-views-job",
+        fix="Declare an objective in a ready branch, give it a positive weight, and check the edge's window.",
+    ),
+    "M002": ErrorPage(
+        "The edge of an objective has no timestamp",
+        "Examples are divided by time, and each sees only what came strictly before it. Without a time neither works.",
+        example="edges:\n  member-views-job:\n    timestamp: viewed_at",
+        fix="Declare `timestamp` on the edge. Attribute edges need none: they cannot be objectives.",
+    ),
+    "M003": ErrorPage(
+        "An objective has no usable labels",
+        "The objective names a label column that the compiled edge does not carry, or no training example is positive.",
+        fix="Check the spelling of `label`, and that the column is true for some rows before the validation starts.",
+    ),
+    "M004": ErrorPage(
+        "The edge that gives negatives joins other node types",
+        "Negatives of kind `edge` must be pairs of the same node types as the objective's own edge.",
+        fix="Name an edge with the same `src` and `dst` nodes, or use `uniform` or `in-batch` negatives.",
+    ),
+    "M005": ErrorPage(
+        "The loss is not finite",
+        "Training produced an infinite or undefined loss and was stopped; the last checkpoint is sound.",
+        fix="Lower `training.lr`, and look for extreme values in numeric and vector features.",
+    ),
+    "M006": ErrorPage(
+        "No validation examples",
+        "No example of an objective falls between the start of validation and the start of test, so that nothing could "
+        "tell when to stop. The boundaries are the same for all objectives of a model.",
+        fix="Raise `training.validation_share`, widen the edge's window, or leave the objective out.",
+    ),
+    "M007": ErrorPage(
+        "A checkpoint cannot be resumed",
+        "The scratch folder of the run holds a checkpoint that is damaged or belongs to another run.",
+        fix="Remove the folder that the message names and release again; only unfinished training is lost.",
+    ),
+    "M008": ErrorPage(
+        "A model cannot be read",
+        "`model.safetensors` or `config.json` is missing, damaged, or of an incompatible version.",
+        fix="Run `star-platform release` again: a missing or damaged artefact is built anew.",
+    ),
+    "M009": ErrorPage(
+        "A model and a graph do not belong together",
+        "Learned id vectors, categories and relations are positions in the graph that a model was trained on; on another "
+        "graph they would mean something else.",
+        fix="Embed the graph that the model was trained on, or run `star-platform release`.",
+    ),
+    "M010": ErrorPage(
+        "A model does not know an objective",
+        "Scores were asked for an objective that the model was not trained for.",
+        fix="Use one of the objectives that the message lists.",
+    ),
+}
