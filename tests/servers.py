@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
@@ -39,6 +40,7 @@ def postgres_url() -> Iterator[str]:
             yield url
         finally:
             server.cleanup()
+            atexit.unregister(server._cleanup)  # by then the folder of its lock file is gone
 
 
 @pytest.fixture
@@ -81,7 +83,8 @@ def _private_folder(prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def _runtime_folder(folder: Path) -> Iterator[None]:
-    """The server's package keeps a lock file in the runtime folder; another user's file there would stop us."""
+    """The server's package keeps a lock file in its runtime folder, or else in /tmp, where another user's stops us."""
+    (folder / "python_PostgresServer").mkdir()
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     try:
