@@ -22,7 +22,7 @@ class ColumnUse(NamedTuple):
     """The node type of which a key column holds keys."""
 
 
-def column_uses(spec: GraphSpec, signal: Signal) -> Iterator[ColumnUse]:
+def column_uses(signal: Signal) -> Iterator[ColumnUse]:
     """Every column that `signal` names, in the order of its declaration; those of an objective's edge for its label."""
     definition = signal.definition
     if signal.kind == "edge":

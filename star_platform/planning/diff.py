@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,10 +13,10 @@ from star_platform.planning.canonical import canonical
 from star_platform.planning.categories import Category, ChangeKind, worst
 from star_platform.planning.differences import Difference, differences
 from star_platform.planning.fingerprint import resolved_definition
+from star_platform.planning.settings import StageSettings, settings_json
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot
 from star_platform.planning.sources import source_id
 from star_platform.planning.spec import GraphSpec, Signal
-from star_platform.planning.stages import StageSettings
 
 Action = Literal["added", "changed", "removed"]
 
@@ -121,17 +121,6 @@ def _deny_columns(base: BaseRelease, spec: GraphSpec) -> Iterator[Change]:
         category = categories.of_field("privacy", "deny_columns", change, {})
         field = FieldChange(change.pointer, old, new, category)
         yield Change("changed", "privacy", "deny_columns", category, None, fields=(field,))
-
-
-def settings_json(settings: StageSettings) -> dict[str, Any]:
-    """The settings by section, as recorded."""
-    sections: Mapping[str, Any] = {
-        "text": {"fingerprint": settings.text_fingerprint, **settings.text},
-        "training": settings.training,
-        "evaluation": settings.evaluation,
-        "publishing": settings.publishing,
-    }
-    return {name: canonical(section) for name, section in sections.items()}
 
 
 def _settings(base: BaseRelease, settings: StageSettings) -> Iterator[Change]:

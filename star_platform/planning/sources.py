@@ -6,27 +6,21 @@ and, for a query, the definitions of the sources that the query mentions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from star_platform.errors import PlanError
 from star_platform.planning.canonical import canonical, digest
 from star_platform.signals.model import Source, SqlSource
-
-_NOT_NAMES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_][A-Za-z0-9_$]*)')
-
-
-def identifiers(sql: str) -> frozenset[str]:
-    """Every name in a query or predicate, quoted or not; string literals and comments do not count."""
-    text = _NOT_NAMES.sub(" ", sql)
-    return frozenset(quoted.replace('""', '"') or bare for quoted, bare in _IDENTIFIER.findall(text))
+from star_platform.signals.sqltext import identifiers, tables
 
 
 def mentioned(sql: str, sources: Mapping[str, Source], name: str = "") -> tuple[str, ...]:
-    """The names of `sources`, other than `name` itself, that the query mentions, sorted."""
-    lowered = {identifier.lower() for identifier in identifiers(sql)}
+    """The names of `sources`, other than `name` itself, that the query mentions, sorted.
+
+    Too many rather than too few: a column that has the name of a source counts as well.
+    """
+    lowered = {token.text.lower() for token in identifiers(sql)}
     return tuple(sorted(other for other in sources if other != name and other.lower() in lowered))
 
 
@@ -61,8 +55,12 @@ def resolved_source(name: str, sources: Mapping[str, Source], above: tuple[str, 
     source = sources[name]
     definition: dict[str, Any] = canonical(source)
     if isinstance(source, SqlSource):
-        names = mentioned(source.sql, sources, name)
-        definition["reads"] = {other: resolved_source(other, sources, (*above, name)) for other in names}
+        read = {table.lower() for table in tables(source.sql)}
+        definition["reads"] = {
+            other: resolved_source(other, sources, (*above, name))
+            for other in mentioned(source.sql, sources, name)
+            if other not in above or other.lower() in read  # a column that has the name of a source makes no circle
+        }
     return definition
 
 

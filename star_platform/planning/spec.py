@@ -29,8 +29,8 @@ class Signal:
     """One declared signal.
 
     `sources` holds the definition of every source that it reads, by the name its branch gives it: the one it names, and
-    for a `sql:` source also those that the query refers to. Names of sources are local to a branch. Several branches may
-    declare one signal identically: they are in `declared_by`, and `branch` and `place` are those of the first by name.
+    for a `sql:` source also those that the query refers to. Names of sources are local to a branch. Branches that
+    declare one signal identically are all in `declared_by`; `branch` and `place` are those of the first by name.
     """
 
     kind: SignalKind

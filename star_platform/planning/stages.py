@@ -2,27 +2,41 @@
 
 `plan` prints this list, `release --explain` prints it, `release` runs it.
 
-    nodes/<type>      signal, who opts out, edge types that create nodes of it
-    edges/<name>      nodes of both ends
-    features/<f>      nodes                        (categorical, numeric, vector; id features live in the model)
-    texts/<f>         nodes                        (rendered text rows)
-    text/<f>          texts/<f>, text settings     (their vectors)
-    cohorts/<c>       nodes
-    graph             all of the above
-    train             graph, objectives, training settings
-    embed             train, graph
-    evaluate          embed, graph, evaluation settings
-    publish           embed, publishing settings
+    stage             inputs               and
+    nodes/<type>                           the node, who opts out of it, edge types that create nodes of it
+    edges/<name>      nodes of both ends   the edge, the label columns that objectives read
+    features/<f>      nodes                the feature (categorical, numeric, vector, id)
+    texts/<f>         nodes                the text feature: rendered rows
+    text/<f>          texts/<f>            the text settings: their vectors
+    cohorts/<c>       nodes                the cohort
+    graph             all of the above     kinds of node types
+    train             graph                objectives, training settings; cohorts do not count
+    embed             train, graph         cohorts do not count
+    evaluate          embed, graph         objectives, cohorts, evaluation settings
+    publish           embed                publishing settings
     activate          publish, evaluate
+
+Equal fingerprints mean equal content, so a stage whose artefact is in the store is reused. Cohorts only divide reports:
+they enter the graph's artefact and the evaluation, but not the identity of model and embeddings, so a new cohort trains
+nothing again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from star_platform.planning.estimate import NOTHING, Estimate
+from star_platform.planning.base import BaseRelease
+from star_platform.planning.canonical import digest
+from star_platform.planning.estimate import NOTHING, Estimate, Sizes, estimate
+from star_platform.planning.fingerprint import Fingerprints, label_columns, parents
+from star_platform.planning.reasons import Reasons
+from star_platform.planning.settings import StageSettings
+from star_platform.planning.snapshot import Snapshots
+from star_platform.planning.spec import GraphSpec, SignalKey
+
+__all__ = ["Exists", "Stage", "StageKind", "StageSettings", "build_stages"]
 
 StageKind = Literal[
     "nodes",
@@ -62,16 +76,150 @@ class Stage:
     estimate: Estimate = NOTHING
 
 
-@dataclass(frozen=True)
-class StageSettings:
-    """What besides signals and data decides the content of a release.
+def build_stages(
+    spec: GraphSpec,
+    fingerprints: Fingerprints,
+    snapshots: Snapshots,
+    settings: StageSettings,
+    exists: Exists,
+    base: BaseRelease | None = None,
+    history: Mapping[str, float] | None = None,
+    *,
+    changed: bool = False,
+) -> tuple[Stage, ...]:
+    """Every stage of a release in the order in which they run; each comes after its inputs.
 
-    `text_fingerprint` is that of the opened text encoder, `text` what to call it in a plan (encoder, dim). The
-    mappings are JSON and hold seeds, so that equal settings mean equal bytes.
+    `history` holds measured seconds per unit by kind of stage (`estimate.rates`). `changed` says that this will be a
+    new release even if no fingerprint differs from the base (an owner changed): it is published under its own number.
     """
+    sizes = Sizes(spec, snapshots, settings.training, settings.text)
+    bench = _Bench(
+        spec, fingerprints, exists, Reasons(base, spec, snapshots, settings), sizes, history or {}, base, changed
+    )
+    _signal_stages(bench, settings)
+    _model_stages(bench, settings)
+    return tuple(bench.stages.values())
 
-    text_fingerprint: str
-    text: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    publishing: Mapping[str, Any] = field(default_factory=dict)
+
+@dataclass
+class _Bench:
+    """The list under construction, and what every stage is made with."""
+
+    spec: GraphSpec
+    fingerprints: Fingerprints
+    exists: Exists
+    reasons: Reasons
+    sizes: Sizes
+    history: Mapping[str, float]
+    base: BaseRelease | None
+    changed: bool
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+    def add(
+        self,
+        kind: StageKind,
+        subject: str | None,
+        what: str,
+        identity: Any,
+        inputs: Iterable[str] = (),
+        signals: Iterable[SignalKey] = (),
+        settings: str | None = None,
+    ) -> None:
+        """Put a stage at the end. `identity` is what besides kind and subject decides its content."""
+        name = kind if subject is None else f"{kind}/{subject}"
+        names = tuple(inputs)
+        fingerprint = digest([kind, subject, identity])
+        effect = kind in ("publish", "activate")
+        same = self.base is not None and self.base.stages.get(name) == fingerprint
+        done = same and not self.changed if effect else self.exists(kind, fingerprint)
+        rebuilt = [other for other in names if self.stages[other].fingerprint != self._before(other)]
+        why = self.reasons.why(name, fingerprint, done, rebuilt, signals, settings)
+        cost = NOTHING if done else estimate(kind, subject, self.sizes, self.history)
+        self.stages[name] = Stage(
+            name, kind, subject, fingerprint, what, why, names, "reuse" if done else "build", cost
+        )
+
+    def _before(self, name: str) -> str | None:
+        return None if self.base is None else self.base.stages.get(name)
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Fingerprints of earlier stages."""
+        return [self.stages[name].fingerprint for name in names]
+
+    def named(self, *kinds: StageKind) -> list[str]:
+        """Names of the stages of some kinds so far."""
+        return [name for name, stage in self.stages.items() if stage.kind in kinds]
+
+
+def _signal_stages(bench: _Bench, settings: StageSettings) -> None:
+    """Nodes, edges, features, texts and their vectors, cohorts."""
+    spec = bench.spec
+    for name, node in spec.nodes.items():
+        key: SignalKey = ("node", name)
+        above = parents(spec, spec.signals[key])
+        origin = f"from {node.source}" if node.source else "as edges bring them"
+        bench.add("nodes", name, f"index the {name} nodes {origin}", _physical(bench, key), signals=(key, *above))
+    for name, edge in spec.edges.items():
+        ends = sorted({f"nodes/{edge.src.node}", f"nodes/{edge.dst.node}"})
+        labels = label_columns(spec, name)
+        what = f"compile edges {edge.src.node} -> {edge.dst.node} from {edge.source}"
+        key = ("edge", name)
+        identity = [_physical(bench, key), bench.of(ends)]
+        bench.add("edges", name, what + (f" with labels {', '.join(labels)}" if labels else ""), identity, ends, [key])
+    for name, feature in spec.features.items():
+        nodes, key = [f"nodes/{name.partition('.')[0]}"], ("feature", name)
+        identity = [_physical(bench, key), bench.of(nodes)]
+        kind: str = feature.kind  # type: ignore[attr-defined]  # every feature has one
+        if kind == "text":
+            bench.add("texts", name, "render the texts, one per node and version", identity, nodes, [key])
+            texts = [f"texts/{name}"]
+            identity = [bench.of(texts), settings.text_fingerprint]
+            encoder = settings.text.get("encoder", "the text encoder")
+            bench.add("text", name, f"encode the texts with {encoder}", identity, texts, settings="text")
+        else:
+            bench.add("features", name, f"compile the {kind} feature", identity, nodes, [key])
+    for name, cohort in spec.cohorts.items():
+        nodes, key = [f"nodes/{cohort.node}"], ("cohort", name)
+        identity = [_physical(bench, key), bench.of(nodes)]
+        bench.add("cohorts", name, f"group the {cohort.node} nodes by {cohort.column}", identity, nodes, [key])
+
+
+def _model_stages(bench: _Bench, settings: StageSettings) -> None:
+    """The graph and what is learned from it."""
+    parts = bench.named("nodes", "edges", "features", "texts", "text", "cohorts")
+    learned = [name for name in parts if bench.stages[name].kind != "cohorts"]
+    kinds = {name: bench.fingerprints["node", name].metadata for name in bench.spec.nodes}
+    content = [kinds, [[name, bench.stages[name].fingerprint] for name in learned]]
+    objectives: list[SignalKey] = [("objective", name) for name in bench.spec.objectives]
+    aims = [[name, bench.fingerprints["objective", name].data] for name in bench.spec.objectives]
+    cohorts = [[name, bench.stages[name].fingerprint] for name in bench.named("cohorts")]
+
+    bench.add("graph", None, "assemble the graph", [content, cohorts], parts, [("node", n) for n in bench.spec.nodes])
+    bench.add(
+        "train",
+        None,
+        f"train on {_list(bench.spec.objectives)}",
+        [content, aims, settings.training],
+        ["graph"],
+        objectives,
+        "training",
+    )
+    entities = [name for name, node in bench.spec.nodes.items() if node.kind == "entity"]
+    what = f"embed every {_list(entities)}"
+    bench.add("embed", None, what, [bench.of(["train"]), content], ["train", "graph"])
+    identity = [bench.of(["embed"]), cohorts, settings.evaluation]
+    bench.add(
+        "evaluate", None, "measure on examples later than training", identity, ["embed", "graph"], [], "evaluation"
+    )
+    identity = [bench.of(["embed"]), settings.publishing]
+    bench.add("publish", None, "write to the feature stores, count and compare", identity, ["embed"], [], "publishing")
+    ends = ["publish", "evaluate"]
+    bench.add("activate", None, "let readers of latest have it", bench.of(ends), ends)
+
+
+def _physical(bench: _Bench, key: SignalKey) -> str:
+    return bench.fingerprints[key].physical
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -9,9 +9,10 @@ from star_platform.errors import Conflict, Diagnostic, MergeConflict, PlanError
 from star_platform.planning.columns import ColumnUse, Role, column_uses, reading_signal
 from star_platform.planning.differences import pointer
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot, TypeFamily, type_family
-from star_platform.planning.sources import identifiers, source_id
+from star_platform.planning.sources import source_id
 from star_platform.planning.spec import SECTIONS, GraphSpec, Signal
 from star_platform.signals.model import SqlSource
+from star_platform.signals.sqltext import identifiers
 
 NUMBERS: frozenset[TypeFamily] = frozenset({"integer", "float", "decimal"})
 ACCEPTED: Mapping[Role, tuple[frozenset[TypeFamily], str]] = {
@@ -50,7 +51,7 @@ def diagnose(spec: GraphSpec, snapshots: Snapshots) -> Iterator[Diagnostic]:
     denied = {column.lower() for column in spec.deny_columns}
     for _, signal in sorted(spec.signals.items()):
         yield from _denied_in_sql(signal, denied)
-        for use in column_uses(spec, signal):
+        for use in column_uses(signal):
             if use.column.lower() in denied:
                 yield _denied(use)
                 continue
@@ -120,7 +121,7 @@ def _denied_in_sql(signal: Signal, denied: set[str]) -> Iterator[Diagnostic]:
         if isinstance(source, SqlSource)
     ]
     for path, words, sql in texts:
-        for column in sorted(denied & {identifier.lower() for identifier in identifiers(sql)}):
+        for column in sorted(denied & {token.text.lower() for token in identifiers(sql)}):
             yield Diagnostic(
                 "P005",
                 f"{_title(signal)} mentions column '{column}' in {words}, which a branch denies to everybody",
@@ -138,7 +139,7 @@ def check_types(spec: GraphSpec, snapshots: Snapshots) -> None:
     """
     uses: dict[str, list[tuple[ColumnUse, str]]] = {}
     for _, signal in sorted(spec.signals.items()):
-        for use in column_uses(spec, signal):
+        for use in column_uses(signal):
             type_name = _snapshot(spec, signal, snapshots).columns.get(use.column)
             if use.node is not None and type_name is not None:
                 uses.setdefault(use.node, []).append((use, type_name))
