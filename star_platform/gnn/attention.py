@@ -64,7 +64,7 @@ class AttentionLayer(nn.Module):
     def forward(self, hidden: Tensor, block: BlockTensors | None, slices: Sequence[int]) -> Tensor:
         """`[n, dim]` for the items of a hop, from `hidden [m, dim]` of the next-deeper hop."""
         itself = hidden if block is None else functional.embedding(block.self_positions, hidden)
-        out = self.own(itself, slices)
+        out: Tensor = self.own(itself, slices)
         types = torch.repeat_interleave(torch.arange(len(slices) - 1), torch.tensor(slices).diff())
         out = out + functional.embedding(types, self.bias)
         if block is not None and self.relations:
@@ -72,7 +72,8 @@ class AttentionLayer(nn.Module):
             out = out + self.output(self.attend(query, hidden, block), slices)
         if self.last:
             return out
-        return self.dropout(functional.leaky_relu(self.norm(out), 0.2))
+        activated: Tensor = self.dropout(functional.leaky_relu(self.norm(out), 0.2))
+        return activated
 
     def attend(self, query: Tensor, hidden: Tensor, block: BlockTensors) -> Tensor:
         """The weighted sum of neighbour values, heads side by side: `[n, dim]`; zero without neighbours."""

@@ -143,7 +143,8 @@ class BatchMaker:
         """Log of the chance that each destination is in a batch, relative to a uniform draw."""
         share = np.maximum(self._share[dst], 0.5 / max(1, len(self._keys)))
         chance = -np.expm1(draws * np.log1p(-np.minimum(share, 1 - 1e-9)))
-        return np.log(chance / (draws / self.num_dst)).astype(np.float32)
+        relative: NDArray[np.float32] = np.log(chance * self.num_dst / draws).astype(np.float32)
+        return relative
 
 
 class Schedule:
@@ -156,7 +157,7 @@ class Schedule:
         rng = np.random.default_rng((self._seed, number))
         steps = [(name, chunk) for name, maker in self._makers.items() for chunk in maker.epoch(rng)]
         order = rng.permutation(len(steps))
-        return [StepKey(*steps[place], step=(number << 24) + at) for at, place in enumerate(order)]
+        return [StepKey(steps[place][0], steps[place][1], (number << 24) + at) for at, place in enumerate(order)]
 
     def validation(self, limit: int) -> list[StepKey]:
         steps = [(name, chunk) for name, maker in self._makers.items() for chunk in maker.in_order(limit)]

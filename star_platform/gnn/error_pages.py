@@ -51,8 +51,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "M009": ErrorPage(
         "A model and a graph do not belong together",
-        "Learned id vectors, categories and relations are positions in the graph that a model was trained on; on another "
-        "graph they would mean something else.",
+        "Learned id vectors, categories and relations are positions in the graph that a model was trained on; on "
+        "another graph they would mean something else.",
         fix="Embed the graph that the model was trained on, or run `star-platform release`.",
     ),
     "M010": ErrorPage(

@@ -147,13 +147,13 @@ def read_activity(
     return out.reshape(len(nodes), 3 * len(incoming))
 
 
-def id_codes(ids: pa.Array, width: int) -> NDArray[np.float32]:
+def id_codes(ids: pa.Array[Any], width: int) -> NDArray[np.float32]:
     """float32[n, width]: a random code of +1 and -1 per external id, the same in every release."""
     text = ids.cast(pa.large_string())
     _, ends, data = text.buffers()
     first = text.offset
-    offsets = np.frombuffer(ends, dtype=np.int64)[first : first + len(text) + 1]
-    content = np.frombuffer(data, dtype=np.uint8) if data is not None else np.empty(0, dtype=np.uint8)
+    offsets = np.frombuffer(memoryview(ends or b""), dtype=np.int64)[first : first + len(text) + 1]
+    content = np.frombuffer(memoryview(data or b""), dtype=np.uint8)
     return np.asarray(kernels.hash_codes(content, offsets, width))
 
 
@@ -192,10 +192,14 @@ class TypeEncoder(nn.Module):
     def _project(self, place: int, spec: InputSpec, value: Tensor) -> Tensor:
         weight = self.projections[place]
         if spec.kind == "categorical":
-            return functional.embedding(value, weight)
+            found: Tensor = functional.embedding(value, weight)
+            return found
         if spec.kind == "id":
-            return functional.embedding(self._id_rows(place, spec, value), self.tables[str(place)]) @ weight
-        return value @ weight
+            rows = self._id_rows(place, spec, value)
+            learned: Tensor = functional.embedding(rows, self.tables[str(place)]) @ weight
+            return learned
+        projected: Tensor = value @ weight
+        return projected
 
     def _id_rows(self, place: int, spec: InputSpec, nodes: Tensor) -> Tensor:
         """Row of the table for each node: its own if training has met it, else the last, which all others share.

@@ -45,7 +45,7 @@ def embed(
     with progress.task("embed", total=total, unit="nodes") as task:
         for node in graph.node_types:
             count = graph.num_nodes(node)
-            out = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            out = np.lib.format.open_memmap(
                 out_dir / f"{node}.npy", mode="w+", dtype=np.float32, shape=(count, config.dim)
             )
             indices, times = np.arange(count, dtype=np.int64), np.full(count, moment, dtype=np.int64)

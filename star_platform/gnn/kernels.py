@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from star_platform.graph._sampling_kernels import kernel
 
-@njit(nogil=True, cache=True)
+
+@kernel
 def unique_pairs(
     neighbours: NDArray[np.int32], relations: NDArray[np.int16], num_relations: int, num_sources: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -50,7 +51,7 @@ def unique_pairs(
     return sources, first, index
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unique_rows(nodes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """As `np.unique(nodes, return_inverse=True)` for values in `[0, size)`, by a mark per value."""
     place = np.full(size, -1, dtype=np.int32)
@@ -69,7 +70,7 @@ def unique_rows(nodes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64],
     return distinct, inverse
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gather_rows(values: NDArray[Any], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]) -> None:
     """`out[i] = (scale * values[rows[i]], 0)`; for a missing row, -1, `out[i] = (0, ..., 0, 1)`."""
     dim = values.shape[1]
@@ -84,7 +85,7 @@ def gather_rows(values: NDArray[Any], rows: NDArray[np.int64], scale: float, out
             out[i, dim] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def activity(
     indptr: NDArray[np.int64],
     timestamps: NDArray[np.int64],
@@ -115,7 +116,7 @@ def activity(
         out[i, 2] = np.log1p((times[i] - timestamps[low - 1]) / 3.6e9) if dated and count > 0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def known_pairs(
     keys: NDArray[np.int64], src: NDArray[np.int64], dst: NDArray[np.int64], num_dst: int
 ) -> NDArray[np.bool_]:
@@ -132,7 +133,7 @@ def known_pairs(
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_codes(text: NDArray[np.uint8], ends: NDArray[np.int64], width: int) -> NDArray[np.float32]:
     """float32[n, width] of +1 and -1: a fixed random code per id, from FNV-1a and splitmix64 of its bytes."""
     n = len(ends) - 1

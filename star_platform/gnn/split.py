@@ -103,7 +103,7 @@ def objective_examples(graph: Graph, objective: LinkPrediction, config: Training
         negative = edge_examples(
             others, np.zeros(others.num_edges, np.float32), graph.num_nodes(others.type.src), config
         )
-        found = _merge(found, negative)
+        found = join(found, negative)
     if not len(found):
         raise TrainingError("M001", f"edge {objective.edge!r} gives no example", hint="is its window too short?")
     return found
@@ -145,7 +145,8 @@ def boundaries(parts: list[Examples], config: TrainingConfig) -> tuple[int, int]
     return int(at[0]), int(at[1]) if config.test_share > 0 else end
 
 
-def _merge(one: Examples, other: Examples) -> Examples:
+def join(one: Examples, other: Examples) -> Examples:
+    """Both, in order of time."""
     both = Examples(
         np.concatenate([one.src, other.src]),
         np.concatenate([one.dst, other.dst]),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import checkpoint, runtime
@@ -19,7 +20,7 @@ from star_platform.gnn.batches import Batch, BatchMaker, Schedule
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.model_io import Model, ModelSpec, new_model, save_model
 from star_platform.gnn.objectives import auc, drawn_loss, labelled_loss
-from star_platform.gnn.split import Examples, TimeSplit, split
+from star_platform.gnn.split import TimeSplit, join, split
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import Graph
 from star_platform.planning.canonical import digest
@@ -85,7 +86,7 @@ class Trainer:
                     objectives[name],
                     part.edge,
                     part.validation,
-                    _join(part.train, part.validation),
+                    join(part.train, part.validation),
                     config,
                 )
                 for name, part in active.items()
@@ -231,14 +232,14 @@ class Trainer:
 def score_pairs(model: Model, batch: Batch) -> Tensor:
     """Logits `[n]` of the batch's pairs."""
     vectors = model.encoder(batch.trees)
-    src, dst = torch.nn.functional.embedding(batch.trees.seeds, vectors).split(batch.size)[:2]
-    return model.decoder(batch.objective).pairs(src, dst)
+    seeds, n = functional.embedding(batch.trees.seeds, vectors), batch.size
+    return model.decoder(batch.objective).pairs(seeds[:n], seeds[n:])
 
 
 def score_drawn(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the positives `[n]` and of the negatives `[n, m]`, and which of these count."""
     assert batch.allowed is not None  # noqa: S101 - set wherever negatives are drawn
-    vectors = torch.nn.functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
+    vectors = functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
     n = batch.size
     src, dst = vectors[:n], vectors[n : 2 * n]
     decoder = model.decoder(batch.objective)
@@ -256,13 +257,6 @@ def _check(name: str, part: TimeSplit) -> None:
         )
     if float(part.train.labels.max()) <= 0:
         raise TrainingError("M003", f"objective {name!r} has only negative training examples")
-
-
-def _join(one: Examples, other: Examples) -> Examples:
-    pairs = zip(
-        (one.src, one.dst, one.times, one.labels), (other.src, other.dst, other.times, other.labels), strict=True
-    )
-    return Examples(*(np.concatenate(pair) for pair in pairs))
 
 
 def _model_spec(graph: Graph, reader: TreeReader, splits: Mapping[str, TimeSplit]) -> ModelSpec:
