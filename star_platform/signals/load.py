@@ -149,9 +149,9 @@ def _validate(document: Document) -> tuple[Draft, list[Diagnostic]]:
     """The branch of `document`; the parts that are wrong are left out, so that the rest can be checked too."""
     data = plain(document.root)
     branch, errors = validate(document, Branch, data)
-    if branch is not None:
-        return Draft(document, branch), []
     errors = [error for error in errors if not _is_second_kind(document, error)]
+    if branch is not None and not errors:
+        return Draft(document, branch), []
     diagnostics = [error.diagnostic for error in errors] + list(_two_kinds(document))
     broken = {error.steps[:2] for error in errors} | {item[:2] for item in _second_kinds(document)}
     wrong = frozenset(error.steps for error in errors)

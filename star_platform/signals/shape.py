@@ -29,11 +29,35 @@ class ShapeError:
 def validate(
     document: Document, model: type[Model], data: Any, noun: str = "a branch file"
 ) -> tuple[Model | None, list[ShapeError]]:
-    """`data` of `document` as a `model`, or everything that keeps it from being one."""
+    """`data` of `document` as a `model`, or everything that keeps it from being one.
+
+    A field without a value is an error even where the field may be left out: it says nothing, and looks as if it did.
+    """
+    errors = {steps: ShapeError(steps, _no_value(document, steps)) for steps in _valueless(document)}
     try:
-        return model.model_validate(data), []
+        value = model.model_validate(data)
     except ValidationError as error:
-        return None, [_shape_error(document, model, dict(item), noun) for item in error.errors(include_url=False)]
+        for item in error.errors(include_url=False):
+            found = _shape_error(document, model, dict(item), noun)
+            if found.steps not in errors or found.diagnostic.code == "S010":
+                errors[(*found.steps, len(errors))] = found
+        return None, list(errors.values())
+    return (None if errors else value), list(errors.values())
+
+
+def _valueless(document: Document) -> list[Steps]:
+    return [steps for steps in document.places if steps and _is_null(document.node(*steps))]
+
+
+def _is_null(node: object) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
+def _no_value(document: Document, steps: Steps) -> Diagnostic:
+    what = f"'{steps[-1]}'" if isinstance(steps[-1], str) else f"item {steps[-1] + 1}"
+    parent = ".".join(map(str, steps[:-1]))
+    message = f"{what} of {parent} has no value" if parent else f"{what} has no value"
+    return document.diagnostic("S018", message, document.value_place(*steps), "write a value, or delete the field")
 
 
 def _shape_error(document: Document, model: type[BaseModel], error: dict[str, Any], noun: str) -> ShapeError:
@@ -152,8 +176,6 @@ def _kinds(found: _Found) -> str | None:
 def _unknown_value(found: _Found) -> Diagnostic:
     options = re.findall(r"'([^']*)'", str(found.context.get("expected", "")))
     value = found.value
-    if value is None:
-        return _empty(found)
     if found.name == "apiVersion":
         label = f"write {listed(options)}"
         return found.at_value("S021", f"apiVersion '{value}' is not one this version of the platform reads", label)
@@ -163,18 +185,6 @@ def _unknown_value(found: _Found) -> Diagnostic:
         did_you_mean(str(value), options),
         known("values", options),
     )
-
-
-def _empty(found: _Found) -> Diagnostic:
-    optional = "" if _is_required(found) else ", or delete the field"
-    return found.at_value("S018", f"{found.where()} has no value", f"write a value{optional}")
-
-
-def _is_required(found: _Found) -> bool:
-    for owner in found.owners:
-        if isinstance(owner.type, type) and issubclass(owner.type, BaseModel) and found.name in owner.type.model_fields:
-            return owner.type.model_fields[found.name].is_required()
-    return False
 
 
 _EXPECTED = {
@@ -198,8 +208,6 @@ def _wrong_type(found: _Found) -> Diagnostic:
     if not found.steps:
         return found.at_value("S012", f"the file does not hold what it should: {found.error['msg']}")
     value = found.value
-    if value is None:
-        return _empty(found)
     expected = _EXPECTED.get(str(found.error["type"]))
     if expected is None:
         return found.at_value("S012", f"{found.where()} is not right: {found.error['msg']}")
