@@ -102,10 +102,11 @@ def _signal(loaded: LoadedBranch, kind: SignalKind, name: str, definition: Any) 
         place=loaded.place(*steps),
         declared_by=(branch.branch,),
         places={
-            path[len(steps) :]: places[1]
-            for path, places in loaded.places.items()
+            path[len(steps) :]: loaded.value_place(*path)
+            for path in loaded.places
             if path[: len(steps)] == steps and len(path) > len(steps)
         },
+        text=loaded.source,
     )
 
 

@@ -165,7 +165,7 @@ def _check_whole(spec: GraphSpec) -> None:
         raise PlanError(
             "P007",
             "no ready branch declares a node type",
-            hint="set `status: ready` in a branch that declares one; `star-platform init` writes a branch to start from",
+            hint="set `status: ready` in a branch that declares one; `star-platform init` writes one to start from",
         )
     for name, node in spec.nodes.items():
         if node.source is None and not creators(spec, name):

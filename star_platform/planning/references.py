@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from star_platform.errors import Conflict, Place
@@ -11,6 +10,8 @@ from star_platform.planning.base import BaseRelease
 from star_platform.planning.differences import pointer
 from star_platform.planning.spec import SECTIONS, GraphSpec, Signal, SignalKey, SignalKind
 from star_platform.signals.load import LoadedBranch
+from star_platform.signals.suggest import did_you_mean
+from star_platform.signals.suggest import known as listing
 
 
 class Reference(NamedTuple):
@@ -82,8 +83,5 @@ def _fate(
             f"keep it in {old.place.file} until nothing names it",
         )
     known = [other for k, other in spec.signals if k == kind]
-    close = get_close_matches(name, known, n=1)
-    if close:
-        return "which no ready branch declares", spec.signals[kind, close[0]].place, f"did you mean '{close[0]}'?"
-    listed = ", ".join(known) or "none"
-    return "which no ready branch declares", None, f"known {SECTIONS[kind]}: {listed}"
+    suggestion = did_you_mean(name, known)
+    return "which no ready branch declares", None, suggestion or listing(SECTIONS[kind], known)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from star_platform.errors import Place
@@ -14,6 +15,14 @@ from star_platform.planning.plan import Plan
 from star_platform.planning.stages import Stage
 
 MARKS = {"added": "+", "changed": "~", "removed": "-"}
+NOUNS = {
+    "nodes": "node type",
+    "edges": "edge type",
+    "features": "feature",
+    "texts": "text feature",
+    "text": "text encoding",
+    "cohorts": "cohort",
+}
 WIDEST = 60
 """Longer values are cut in text; JSON has them in full."""
 
@@ -66,11 +75,12 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def _fields(fields: Sequence[FieldChange]) -> list[str]:
-    rows = [(f"      {_dotted(field)}", _values(field), _reason(field)) for field in fields]
-    return _table(rows)
+    return _table([(f"      {_label(field)}", _values(field), _reason(field)) for field in fields])
 
 
-def _dotted(field: FieldChange) -> str:
+def _label(field: FieldChange) -> str:
+    if field.pointer == "/data":
+        return "data changed"
     return field.pointer.lstrip("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 
@@ -78,9 +88,7 @@ def _values(field: FieldChange) -> str:
     if field.pointer != "/data":
         return f"{_value(field.old)} -> {_value(field.new)}"
     old, new = field.old["rows"], field.new["rows"]
-    if old == new:
-        return f"data changed: {new:,} rows, other content"
-    return f"data changed: {old:,} -> {new:,} rows"
+    return f"{new:,} rows, other content" if old == new else f"{old:,} -> {new:,} rows"
 
 
 def _reason(field: FieldChange) -> str:
@@ -122,20 +130,22 @@ def _summary(plan: Plan) -> str:
 
 
 def _work(plan: Plan) -> Iterator[str]:
-    if plan.to_build:
-        yield f"Work       build {_by_kind(plan.to_build)}"
-    if plan.to_reuse:
-        yield f"{'           ' if plan.to_build else 'Work       '}reuse {_by_kind(plan.to_reuse)}"
-    yield f"           {_cost(plan.estimate)}"
+    margin = "Work       "
+    for verb, stages in (("build", plan.to_build), ("reuse", plan.to_reuse)):
+        if stages:
+            yield from _wrapped(f"{margin}{verb} ", _by_kind(stages))
+            margin = " " * len(margin)
+    yield f"{margin}{_cost(plan.estimate)}"
 
 
-def _by_kind(stages: Iterable[Stage]) -> str:
-    """`2 edges, 1 graph`; the rows that they read where it matters."""
-    parts = []
-    for kind, group in groupby(stages, key=lambda stage: stage.kind):
-        found = list(group)
-        parts.append(kind if found[0].subject is None else f"{len(found)} {kind}")
-    return ", ".join(parts)
+def _by_kind(stages: Sequence[Stage]) -> str:
+    """`2 edge types, 1 cohort, graph, train`."""
+    counted = Counter(stage.kind for stage in stages)
+    return ", ".join(_count(number, NOUNS[kind]) if kind in NOUNS else kind for kind, number in counted.items())
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
 
 
 def _impact(plan: Plan) -> Iterator[str]:

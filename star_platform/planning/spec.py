@@ -43,6 +43,8 @@ class Signal:
     declared_by: tuple[str, ...] = ()
     places: Mapping[tuple[str | int, ...], Place] = field(default_factory=dict, compare=False, repr=False)
     """Where each field stands, by its path inside the declaration."""
+    text: str = field(default="", compare=False, repr=False)
+    """The branch file, for errors that show a line of it."""
 
     @property
     def key(self) -> SignalKey:
@@ -59,6 +61,11 @@ class Signal:
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, self.place)
+
+    def line_of(self, place: Place) -> str | None:
+        """The line of the branch file that `place` is on."""
+        lines = self.text.splitlines()
+        return lines[place.line - 1] if place.file == self.place.file and place.line <= len(lines) else None
 
 
 @dataclass(frozen=True)

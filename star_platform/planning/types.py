@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 
 from star_platform.errors import Conflict, Diagnostic, MergeConflict, PlanError
 from star_platform.planning.columns import ColumnUse, Role, column_uses, reading_signal
@@ -13,10 +12,11 @@ from star_platform.planning.sources import source_id
 from star_platform.planning.spec import SECTIONS, GraphSpec, Signal
 from star_platform.signals.model import SqlSource
 from star_platform.signals.sqltext import identifiers
+from star_platform.signals.suggest import did_you_mean, known
 
 NUMBERS: frozenset[TypeFamily] = frozenset({"integer", "float", "decimal"})
 ACCEPTED: Mapping[Role, tuple[frozenset[TypeFamily], str]] = {
-    "time": (frozenset({"timestamp", "date", "integer"}), "a timestamp, a date or an integer (seconds since 1970)"),
+    "time": (frozenset({"timestamp", "date", "integer"}), "a timestamp, a date or an integer epoch"),
     "number": (NUMBERS | {"boolean"}, "a number"),
     "vector": (frozenset({"list"}), "a list or array of numbers"),
     "label": (frozenset({"boolean", "integer"}), "a boolean or an integer 0 or 1"),
@@ -75,60 +75,67 @@ def _title(signal: Signal) -> str:
 
 
 def _missing(spec: GraphSpec, use: ColumnUse, snapshot: SourceSnapshot) -> Diagnostic:
-    reader = reading_signal(spec, use.signal)
-    close = get_close_matches(use.column.lower(), [column.lower() for column in snapshot.columns], n=1)
-    match = next((column for column in snapshot.columns if close and column.lower() == close[0]), None)
-    suggestion = f"did you mean '{match}'?" if match else None
-    return Diagnostic(
+    name = reading_signal(spec, use.signal).source_name
+    suggestion = did_you_mean(use.column, snapshot.columns)
+    return _diagnostic(
         "P002",
-        f"{_title(use.signal)} reads column '{use.column}', which source '{reader.source_name}' does not have",
-        use.signal.place_of(*use.path),
-        label=suggestion,
-        notes=(
-            f"columns of {reader.source_name}: {', '.join(sorted(snapshot.columns)) or 'none'}",
-            suggestion or "name a column that is there, or add it with a `sql:` source",
-        ),
+        f"{_title(use.signal)} reads column '{use.column}', which source '{name}' does not have",
+        use.signal,
+        use.path,
+        suggestion,
+        known(f"columns of {name}", snapshot.columns),
+        suggestion or "name a column that is there, or add it with a `sql:` source",
     )
 
 
 def _wrong_type(use: ColumnUse, type_name: str, words: str) -> Diagnostic:
-    field = ".".join(str(step) for step in use.path if isinstance(step, str))
-    return Diagnostic(
+    role = ".".join(str(step) for step in use.path if isinstance(step, str))
+    return _diagnostic(
         "P003",
-        f"{_title(use.signal)} needs {words} as {field}; column '{use.column}' is {type_name}",
-        use.signal.place_of(*use.path),
-        label=f"is {type_name}",
-        notes=(f"name another column, or cast it in a `sql:` source: select *, cast({use.column} as ...)",),
+        f"{_title(use.signal)} needs {words} as {role}; column '{use.column}' is {type_name}",
+        use.signal,
+        use.path,
+        f"is {type_name}",
+        f"name another column, or cast it in a `sql:` source: select *, cast({use.column} as ...)",
     )
 
 
 def _denied(use: ColumnUse) -> Diagnostic:
-    return Diagnostic(
+    return _diagnostic(
         "P005",
         f"{_title(use.signal)} reads column '{use.column}', which a branch denies to everybody",
-        use.signal.place_of(*use.path),
-        label="denied",
-        notes=("see privacy.deny_columns of the branches; use another column",),
+        use.signal,
+        use.path,
+        "denied",
+        "see privacy.deny_columns of the branches; use another column",
     )
 
 
 def _denied_in_sql(signal: Signal, denied: set[str]) -> Iterator[Diagnostic]:
     """Queries and predicates that mention a denied column; the engine would refuse them later and less clearly."""
-    texts = [(("where",), "where", getattr(signal.definition, "where", None) or "")]
+    texts = [("where", "its predicate", getattr(signal.definition, "where", None) or "")]
     texts += [
-        (("source",), f"the query of source '{name}'", source.sql)
+        ("source", f"the query of source '{name}'", source.sql)
         for name, source in sorted(signal.sources.items())
         if isinstance(source, SqlSource)
     ]
-    for path, words, sql in texts:
+    for step, words, sql in texts:
         for column in sorted(denied & {token.text.lower() for token in identifiers(sql)}):
-            yield Diagnostic(
+            yield _diagnostic(
                 "P005",
                 f"{_title(signal)} mentions column '{column}' in {words}, which a branch denies to everybody",
-                signal.place_of(*path),
-                label="denied",
-                notes=("see privacy.deny_columns of the branches; leave the column out",),
+                signal,
+                (step,),
+                "denied",
+                "see privacy.deny_columns of the branches; leave the column out",
             )
+
+
+def _diagnostic(
+    code: str, message: str, signal: Signal, path: tuple[str | int, ...], label: str | None, *notes: str
+) -> Diagnostic:
+    place = signal.place_of(*path)
+    return Diagnostic(code, message, place, signal.line_of(place), label, notes)
 
 
 def check_types(spec: GraphSpec, snapshots: Snapshots) -> None:
