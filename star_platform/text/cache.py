@@ -47,6 +47,10 @@ class TextCache:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def beside(self, root: Path) -> TextCache:
+        """An empty cache below `root`, for a rebuild that must not look at what is known."""
+        return TextCache(root / self.root.name)
+
     def space(self, fingerprint: str, dim: int) -> CacheSpace:
         """The part that belongs to one encoder."""
         return CacheSpace(self.root / fingerprint, dim)

@@ -33,7 +33,7 @@ class TextConfig(BaseModel):
     """Longer texts are cut; the model's own limit when absent."""
     truncate: Literal["tail", "head"] = "tail"
     """Which side of a longer text is cut off."""
-    token_budget: Annotated[int, Field(ge=64)] = 8192
+    token_budget: Annotated[int, Field(ge=64)] = 4096
     """Tokens, padding included, of one batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dim: Annotated[int, Field(ge=1, le=4096)] = 128

@@ -46,8 +46,12 @@ class TextEncoder(Protocol):
     def cacheable(self) -> bool:
         """Whether one text's vector is worth keeping for later releases."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can encode, or must be `fitted` first."""
+
     def describe(self) -> dict[str, Any]:
-        """What every manifest says about it: kind, model, weights hash, pooling, limits."""
+        """What every manifest says about it: kind, name (`encoder`), weights hash, pooling, limits."""
 
     def fitted(self, corpus: Sequence[str]) -> TextEncoder:
         """The encoder for a release with these texts; a frozen encoder returns itself."""

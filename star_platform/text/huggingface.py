@@ -49,6 +49,10 @@ class HuggingFaceEncoder:
     def cacheable(self) -> bool:
         return True
 
+    @property
+    def ready(self) -> bool:
+        return True
+
     @cached_property
     def fingerprint(self) -> str:
         """Over file contents rather than names: the same model in another folder is the same encoder."""
@@ -68,7 +72,7 @@ class HuggingFaceEncoder:
     def describe(self) -> dict[str, Any]:
         return {
             "encoder_kind": self.kind,
-            "model": self._folder.name,
+            "encoder": self._folder.name,
             "revision": self._folder.revision,
             "weights_sha256": self._folder.weights,
             "pooling": self.pooling,

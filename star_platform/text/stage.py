@@ -28,7 +28,7 @@ _ROWS = 65_536
 
 def fit_encoder(encoder: TextEncoder, texts: Iterable[Artefact]) -> TextEncoder:
     """The encoder for a release that holds these `texts` artefacts (all of them: one release, one space)."""
-    if encoder.cacheable:
+    if encoder.ready:
         return encoder  # frozen weights: nothing to fit, so nothing to read
     corpus: set[str] = set()
     for artefact in texts:
@@ -57,6 +57,8 @@ def encode_texts(
     if found is not None:
         return found
     read = _Texts.read(texts)
+    if not encoder.ready:  # a space of its own, which its fingerprint says; `fit_encoder` makes one for all features
+        encoder = encoder.fitted(read.distinct)
     # What is not worth keeping across releases is still kept until this artefact is done, so that a kill costs little.
     home = cache if encoder.cacheable else TextCache(store.work_dir("text", fingerprint))
     space = home.space(encoder.fingerprint, encoder.dim)

@@ -64,6 +64,10 @@ class TfidfSvdEncoder:
         return False
 
     @property
+    def ready(self) -> bool:
+        return self._basis is not None
+
+    @property
     def fingerprint(self) -> str:
         """Of the settings; once fitted, of the corpus too."""
         return digest(
@@ -79,7 +83,7 @@ class TfidfSvdEncoder:
     def describe(self) -> dict[str, Any]:
         return {
             "encoder_kind": self.kind,
-            "model": "tfidf-svd",
+            "encoder": "tfidf-svd",
             "note": "no language model: hashed TF-IDF and a truncated SVD, fitted on the texts of this release",
             "dim": self.dim,
             "fingerprint": self.fingerprint,
