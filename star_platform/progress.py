@@ -17,9 +17,13 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Opens tasks; `total` is in `unit`s and may be None when unknown."""
+    """Opens tasks, and says what is going on between them."""
 
-    def task(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Task]: ...
+    def task(self, name: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Task]:
+        """A task of `total` units; None when that is unknown."""
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
 
 
 class _Silence:
@@ -27,6 +31,9 @@ class _Silence:
         """Say nothing."""
 
     def note(self, **figures: float | str) -> None:
+        """Say nothing."""
+
+    def line(self, text: str) -> None:
         """Say nothing."""
 
     @contextmanager

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,15 +26,14 @@ from star_platform.text.config import TextConfig
 if TYPE_CHECKING:
     from star_platform.graph.engine import Engine
     from star_platform.planning.base import BaseRelease
-    from star_platform.planning.plan import Plan
     from star_platform.planning.spec import GraphSpec
     from star_platform.planning.stages import StageSettings
     from star_platform.publishing.model import ConsumerPin, FeastState, PublishedRelease
     from star_platform.publishing.publish import Publisher
-    from star_platform.publishing.read import Reader
+    from star_platform.publishing.read import Fetched, Reader
     from star_platform.registry.artefacts import ArtefactStore
     from star_platform.registry.registry import Registry
-    from star_platform.registry.values import Consumer, Release
+    from star_platform.registry.values import BranchRevision, Consumer, Release
     from star_platform.release import ReleaseRequest, Workshop
     from star_platform.signals.load import LoadedBranch
     from star_platform.text.encoder import TextEncoder
@@ -92,7 +91,12 @@ def find_project(start: Path | None = None) -> Path:
 
 
 def read_project_file(root: Path) -> ProjectFile:
-    """star.yaml of folder `root`, checked; raises SignalErrors with positions, or UsageError U002 for a missing variable."""
+    """star.yaml of folder `root`, checked.
+
+    Raises:
+        SignalErrors: with the place of everything that is wrong in it.
+        UsageError: U002 when it needs an environment variable that is not set.
+    """
     from star_platform.signals.load import load_model
 
     return load_model(root / PROJECT_FILE, ProjectFile, root=root, transform=_expand)
@@ -176,6 +180,11 @@ class Project:
         return self.root / self.file.artefacts
 
     @property
+    def pseudonym_key(self) -> Path:
+        """The secret behind the pseudonyms of external ids; it stays on this machine."""
+        return self.artefacts.parent / "pseudonym.key"
+
+    @property
     def feature_repo(self) -> Path:
         return self.root / self.file.publishing.feature_repo
 
@@ -238,13 +247,25 @@ class Project:
         plan = make_plan(
             spec,
             snapshots,
+            self._settings(),
             base=self._base(),
-            settings=self._settings(),
             exists=lambda kind, fingerprint: self.store.find(kind, fingerprint) is not None,
-            consumers=self._plan_consumers(),
+            consumers=self.consumers(),
             history=self._stage_seconds(),
         )
         return ReleaseRequest(plan, spec, tuple(_revision(item) for item in branches), actor())
+
+    def _stage_seconds(self) -> Mapping[str, float]:
+        """Measured seconds per unit of work, by kind of stage, over the stages that earlier releases built."""
+        from star_platform.planning.estimate import rates
+
+        measured = [
+            (stage.stage.partition("/")[0], stage.seconds, release.record.get("units", {}).get(stage.stage, 0))
+            for release in self.releases()
+            for stage in self.registry.stages(release.number)
+            if stage.state == "done" and not stage.reused and stage.seconds is not None
+        ]
+        return rates(measured)
 
     @contextmanager
     def _opened_engine(self, spec: GraphSpec) -> Iterator[Engine]:
@@ -253,3 +274,202 @@ class Project:
             yield engine
         finally:
             engine.close()
+
+    def _settings(self) -> StageSettings:
+        from star_platform.planning.stages import StageSettings
+
+        return StageSettings(
+            text_fingerprint=self.encoder.fingerprint,
+            text=self.encoder.describe(),
+            training=self.file.training.model_dump(mode="json"),
+            evaluation=self.file.evaluation.model_dump(mode="json"),
+            publishing={"feature_repo": self.file.publishing.feature_repo},
+        )
+
+    def _base(self) -> BaseRelease | None:
+        from star_platform.planning.base import BaseRelease
+
+        if self.registry.status().state == "absent":
+            return None
+        active = self.registry.active()
+        return BaseRelease.from_record(active.number, active.record) if active else None
+
+    def workshop(self, engine: Engine, progress: Progress = SILENT) -> Workshop:
+        """The services that the stages of a release use."""
+        from star_platform.graph.privacy import pseudonymiser
+        from star_platform.release import Workshop
+        from star_platform.text.cache import TextCache
+
+        return Workshop(
+            registry=self.registry,
+            store=self.store,
+            engine=engine,
+            pseudonymiser=pseudonymiser(self.pseudonym_key),
+            encoder=self.encoder,
+            text_cache=TextCache(self.artefacts / "text-cache"),
+            training=self.file.training,
+            evaluation=self.file.evaluation,
+            publisher=self.publisher,
+            feast_state=self.feast_state,
+            progress=progress,
+        )
+
+    def release(
+        self,
+        *,
+        only: Sequence[str] | None = None,
+        resume: bool = False,
+        rebuild: bool = False,
+        reason: str = "",
+        progress: Progress = SILENT,
+    ) -> Release | None:
+        """Make a release of the ready branches under the release lease; None when nothing has changed.
+
+        Raises:
+            LeaseHeld: somebody else is releasing; nothing was written.
+            RegistryError: R021 when there is nothing to resume.
+        """
+        from star_platform import release as work
+
+        self.registry.upgrade()
+        with self.registry.lease(work.LEASE) as lease:
+            interrupted = self._interrupted() if resume else None
+            request = replace(self.plan(only), reason=reason)
+            if request.plan.nothing_changed and not rebuild and not resume:
+                return None
+            self.registry.record_consumers(self.consumers())
+            with self._opened_engine(request.spec) as engine:
+                shop = self.workshop(engine, progress)
+                if interrupted is not None:
+                    return work.resume(shop, request, lease, interrupted.number)
+                return work.start(shop, request, lease, rebuild=rebuild)
+
+    def _interrupted(self) -> Release:
+        from star_platform.errors import RegistryError
+        from star_platform.registry.states import ReleaseState
+
+        finished = max((r.number for r in self.registry.releases() if r.state is ReleaseState.ACTIVE), default=0)
+        waiting = [
+            r
+            for r in self.registry.releases()
+            if r.number > finished and r.state in (ReleaseState.BUILDING, ReleaseState.CANDIDATE, ReleaseState.FAILED)
+        ]
+        if not waiting:
+            raise RegistryError("R021", "no release was interrupted", hint="run `star-platform release`")
+        return waiting[-1]
+
+    def releases(self) -> tuple[Release, ...]:
+        """Every release, oldest first; none where there is no registry yet."""
+        return () if self.registry.status().state == "absent" else self.registry.releases()
+
+    def find_release(self, name: str) -> Release:
+        """The release called `name`: `latest` or `rN`; raises RegistryError R010 or R022."""
+        from star_platform.errors import RegistryError
+        from star_platform.registry.registry import LATEST, release_number
+
+        if name != LATEST:
+            return self.registry.release(release_number(name))
+        active = self.registry.active()
+        if active is None:
+            raise RegistryError("R022", "no release is active yet", hint="run `star-platform release`")
+        return active
+
+    def activate(self, name: str, reason: str = "") -> tuple[Release | None, Release]:
+        """Make release `name` the one that `latest` names; the release before and after."""
+        from star_platform import release as work
+
+        with self.registry.lease(work.LEASE):
+            before = self.registry.active()
+            wanted = self.find_release(name)
+            work.activate(self.registry, self.publisher, self.feast_state, wanted.number, actor(), reason)
+            return before, self.registry.release(wanted.number)
+
+    # --- Feast --------------------------------------------------------------------------------------------------------
+
+    def published(self) -> dict[int, PublishedRelease]:
+        """What Feast holds, by release number: every release that was published and is neither failed nor purged."""
+        from star_platform.publishing.model import PublishedRelease
+        from star_platform.registry.states import ReleaseState
+        from star_platform.release import PUBLISHED
+
+        gone = {
+            release.number
+            for release in self.registry.releases()
+            if release.state in (ReleaseState.FAILED, ReleaseState.PURGED)
+        }
+        return {
+            event.release: PublishedRelease.from_record(event.details)
+            for event in self.registry.events()
+            if event.kind == PUBLISHED and event.release is not None and event.release not in gone
+        }
+
+    def feast_state(self) -> FeastState:
+        """All that Feast shall know, from our registry."""
+        from star_platform.publishing.model import FeastState
+
+        active = self.registry.active()
+        return FeastState(
+            offline_root=self.publisher.offline_root,
+            releases=tuple(release for _, release in sorted(self.published().items())),
+            active=active.number if active else None,
+            consumers=self._pins(active),
+        )
+
+    def _pins(self, active: Release | None) -> tuple[ConsumerPin, ...]:
+        """Declared consumers whose release is published, with `latest` resolved through our alias."""
+        from star_platform.publishing.model import ConsumerPin
+        from star_platform.registry.registry import LATEST, release_number
+
+        published = self.published()
+        pins = []
+        for consumer in self.registry.consumers():
+            number = (
+                (active.number if active else 0) if consumer.release == LATEST else release_number(consumer.release)
+            )
+            if number in published:
+                nodes = tuple(node for node in consumer.nodes if node in published[number].nodes)
+                pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))
+        return tuple(pins)
+
+    def feast_objects(self) -> list[Any]:
+        """Feast's objects as our registry has them; `feature_repo/definitions.py` hands them to Feast."""
+        from star_platform.publishing.objects import definitions
+
+        if self.registry.status().state == "absent":
+            return []
+        return definitions(self.feast_state(), self.feature_repo)
+
+    def fetch(
+        self, node: str, ids: Sequence[str | int], *, release: str = "latest", consumer: str | None = None
+    ) -> Fetched:
+        """Online vectors of one node type; ids given as text are read as the key's type."""
+        from star_platform.errors import RegistryError
+
+        if consumer is not None:
+            pins = {pin.name: pin for pin in self.feast_state().consumers}
+            if consumer not in pins:
+                known = ", ".join(sorted(pins)) or "none"
+                raise UsageError("U004", f"there is no published consumer {consumer!r}", hint=f"there are: {known}")
+            number = pins[consumer].release
+        else:
+            number = self.find_release(release).number
+        published = self.published().get(number)
+        if published is None:
+            raise RegistryError("R023", f"r{number} is not published", hint="`star-platform releases` lists what is")
+        return self.reader.fetch(published, node, ids)
+
+
+def actor() -> str:
+    """Who is at work, for events: $STAR_ACTOR, or the user's name."""
+    try:
+        return os.environ.get("STAR_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers like to have
+        return f"uid-{os.getuid()}"
+
+
+def _revision(loaded: LoadedBranch) -> BranchRevision:
+    from star_platform.planning.canonical import digest
+    from star_platform.registry.values import BranchRevision
+
+    branch = loaded.branch
+    return BranchRevision(branch.branch, branch.owner, loaded.file, branch.status, digest(loaded.source))

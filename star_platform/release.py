@@ -74,13 +74,17 @@ class ReleaseRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """One release under way; `done` fills with the artefacts of its stages, by stage name."""
+    """One release under way.
+
+    `done` fills with the artefacts of its stages, by stage name; `encoder` holds the text encoder once it is fitted.
+    """
 
     shop: Workshop
     request: ReleaseRequest
     number: int
     lease: Lease
     done: dict[str, Artefact] = field(default_factory=dict)
+    encoder: list[TextEncoder] = field(default_factory=list)
 
     @property
     def spec(self) -> GraphSpec:
@@ -146,8 +150,10 @@ def _run(shop: Workshop, request: ReleaseRequest, number: int, lease: Lease, reb
     run = Run(shop, request, number, lease)
     try:
         with _workplace(run, rebuild) as workplace:
-            for stage in request.plan.stages:
+            stages = request.plan.stages
+            for position, stage in enumerate(stages, 1):
                 lease.check()
+                shop.progress.line(f"[{position:>2}/{len(stages)}] {stage.name:<36} {_intent(run, stage, rebuild)}")
                 _run_stage(workplace, run, stage)
     except StarError as error:
         shop.registry.set_state(number, ReleaseState.FAILED, request.actor, str(error), lease)
@@ -163,7 +169,7 @@ def _workplace(run: Run, rebuild: bool) -> Iterator[Run]:
         return
     root = run.shop.store.root / ".work" / f"rebuild-r{run.number}"
     shutil.rmtree(root, ignore_errors=True)
-    shop = replace(run.shop, store=ArtefactStore(root), text_cache=run.shop.text_cache.beside(root))
+    shop = replace(run.shop, store=ArtefactStore(root), text_cache=type(run.shop.text_cache)(root / "text-cache"))
     try:
         yield replace(run, shop=shop)
     finally:
@@ -195,12 +201,18 @@ def _run_stage(workplace: Run, run: Run, stage: Stage) -> None:
     registry.mark_stage(run.number, stage.name, "done", stage.fingerprint, seconds, reused, run.lease)
 
 
+def _intent(run: Run, stage: Stage, rebuild: bool) -> str:
+    there = stage.kind not in _EFFECTS and run.shop.store.find(stage.kind, stage.fingerprint) is not None
+    if there:
+        return "rebuild and compare" if rebuild else "reuse"
+    return stage.what
+
+
 def _obtain(workplace: Run, run: Run, stage: Stage) -> tuple[Artefact, bool]:
     """The artefact of a stage, and whether it was there before; always verified against its manifest."""
     found = run.shop.store.find(stage.kind, stage.fingerprint)
     if found is None or workplace is not run:
-        with run.shop.progress.task(f"stage {stage.name}"):
-            built = _BUILDERS[stage.kind](workplace, stage)
+        built = _BUILDERS[stage.kind](workplace, stage)
         workplace.done[stage.name] = built
         if workplace is run:
             return built, False
@@ -232,7 +244,7 @@ def _check(stage: Stage, artefact: Artefact) -> None:
         raise GateFailed(
             "E001",
             "; ".join(failures),
-            hint="`star-platform show` has the figures; change the branches or the gate in star.yaml, then release again",
+            hint="`star-platform show` has the figures; change the branches, or the gate in star.yaml",
         )
 
 
@@ -270,10 +282,14 @@ def _on_nodes(stage_kind: str) -> Callable[[Run, Stage], Artefact]:
 
 
 def _text(run: Run, stage: Stage) -> Artefact:
-    from star_platform.text.stage import encode_texts
+    from star_platform.text.stage import encode_texts, fit_encoder
 
-    shop, texts = run.shop, run.of_kind("texts")[str(stage.subject)]
-    return encode_texts(texts, shop.encoder, shop.text_cache, shop.store, stage.fingerprint, shop.progress)
+    shop, texts = run.shop, run.of_kind("texts")
+    if not run.encoder:
+        run.encoder.append(fit_encoder(shop.encoder, texts.values()))
+    return encode_texts(
+        texts[str(stage.subject)], run.encoder[0], shop.text_cache, shop.store, stage.fingerprint, shop.progress
+    )
 
 
 def _graph(run: Run, stage: Stage) -> Artefact:
@@ -343,16 +359,15 @@ _BUILDERS: Mapping[str, Callable[[Run, Stage], Artefact]] = {
 
 def _publish(run: Run, stage: Stage) -> None:
     shop, embedded = run.shop, run.done["embed"]
-    with shop.progress.task(f"stage {stage.name}"):
-        published = shop.publisher.publish(
-            run.number,
-            entity_vectors(run.graph(), embedded.path),
-            spaces={node: facts["space"] for node, facts in embedded.details["nodes"].items()},
-            as_of=run.graph().as_of,
-            work_dir=shop.store.work_dir(stage.kind, f"r{run.number}-{stage.fingerprint}"),
-            state=shop.feast_state(),
-            progress=shop.progress,
-        )
+    published = shop.publisher.publish(
+        run.number,
+        entity_vectors(run.graph(), embedded.path),
+        spaces={node: facts["space"] for node, facts in embedded.details["nodes"].items()},
+        as_of=run.graph().as_of,
+        work_dir=shop.store.work_dir(stage.kind, f"r{run.number}-{stage.fingerprint}"),
+        state=shop.feast_state(),
+        progress=shop.progress,
+    )
     shop.registry.note(PUBLISHED, run.number, run.request.actor, published.record(), lease=run.lease)
 
 

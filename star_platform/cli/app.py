@@ -14,8 +14,12 @@ import typer
 
 from star_platform import __version__
 from star_platform.cli.branches import explain, fmt, validate
+from star_platform.cli.demo import demo
+from star_platform.cli.doctor import doctor
 from star_platform.cli.init import init
 from star_platform.cli.output import note, say, say_json, wants_colour
+from star_platform.cli.reading import fetch
+from star_platform.cli.releasing import activate, plan, release, releases, show
 from star_platform.errors import ExitCode, StarError
 
 PROGRAM = "star-platform"
@@ -54,7 +58,7 @@ def _root(
         say(context.get_help())
 
 
-for verb in (init, validate, fmt, explain):
+for verb in (init, validate, fmt, plan, release, releases, show, activate, fetch, explain, doctor, demo):
     app.command(epilog=EXIT_CODES)(verb)
 
 

@@ -22,7 +22,12 @@ def open_progress(stream: TextIO | None = None) -> Progress:
 
 
 class _Bars:
-    """A rich progress bar per task, with rate and time left."""
+    """A rich progress bar per task, with rate and time left; it goes when the task ends, lines stay."""
+
+    def line(self, text: str) -> None:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False, markup=False).print(text)
 
     @contextmanager
     def task(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
@@ -40,7 +45,7 @@ class _Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}", style="dim"),
         )
-        with RichProgress(*columns, console=Console(stderr=True)) as bars:
+        with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
             yield _Bar(bars, bars.add_task(name, total=total, rate="", figures=""), unit)
 
 
@@ -64,9 +69,13 @@ class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    def line(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
     @contextmanager
     def task(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        line = _Line(self._stream, name, total, unit)
+        line = _Line(self._stream, f"  {name}", total, unit)
         line.print("started")
         yield line
         line.print("done")
@@ -93,7 +102,8 @@ class _Line:
             parts.append(format_rate(self._done, time.monotonic() - self._start, self._unit))
         if self._figures:
             parts.append(self._figures)
-        print(", ".join(parts), file=self._stream, flush=True)  # noqa: T201
+        self._stream.write(", ".join(parts) + "\n")
+        self._stream.flush()
 
 
 def format_rate(done: int, seconds: float, unit: str) -> str:

@@ -8,13 +8,25 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "U001": ErrorPage(
         "no star.yaml here or above",
         "A verb works on the project whose star.yaml is nearest, upward from the current folder.",
-        fix="star-platform init my-project\ncd my-project && star-platform validate\n# or: star-platform validate --project my-project",
+        fix="star-platform init my-project\nstar-platform validate --project my-project",
     ),
     "U002": ErrorPage(
         "star.yaml needs an environment variable",
         "A value of star.yaml holds ${env:NAME} without a default, and NAME is not set.",
         example="connections:\n  warehouse: ${env:WAREHOUSE_URL}",
-        fix="export WAREHOUSE_URL=postgresql+psycopg2://...\n# or give a default in star.yaml: ${env:WAREHOUSE_URL:-sqlite:///local.db}",
+        fix="connections:\n  warehouse: ${env:WAREHOUSE_URL:-sqlite:///local.db}\n# or: export WAREHOUSE_URL=...",
+    ),
+    "U003": ErrorPage(
+        "no such branch",
+        "--branch names a branch that no file declares, or that is a draft. The name is the field 'branch' of the "
+        "file, not the name of the file.",
+        fix="star-platform validate --json      # lists every branch with its status",
+    ),
+    "U004": ErrorPage(
+        "no such published consumer",
+        "--consumer names a consumer that no release has published yet. Consumers are files in consumers/, and are "
+        "published with the next release.",
+        fix="consumer: job-ranker\nowner: ranking@example.com\nnodes: [member, job]\nrelease: latest",
     ),
     "U010": ErrorPage(
         "unknown error code",
@@ -27,8 +39,24 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         fix="star-platform validate       # looks at every branch file of the project",
     ),
     "U012": ErrorPage(
+        "no ids to fetch",
+        "`star-platform fetch` reads the vectors of the ids it is given, and it was given none.",
+        fix="star-platform fetch member 17 42\nstar-platform fetch member --ids-from ids.txt",
+    ),
+    "U013": ErrorPage(
+        "a file of ids cannot be read",
+        "--ids-from names a file that is not there, or that may not be read. It holds one id per line.",
+        fix="star-platform fetch member --ids-from ids.txt",
+    ),
+    "U020": ErrorPage(
         "init would overwrite a file",
         "`star-platform init` writes a new project and never replaces a file that is there.",
         fix="star-platform init another-folder",
+    ),
+    "U021": ErrorPage(
+        "not a name for a project",
+        "The project's name is part of the names that Feast and its stores use: lower case letters, digits and '_', "
+        "starting with a letter, at most 40 characters.",
+        fix="star-platform init marketplace --name job_board",
     ),
 }

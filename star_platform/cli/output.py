@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 SCHEMA_VERSION = 1
@@ -35,3 +35,9 @@ def plural(count: int, noun: str) -> str:
     """``1 branch``, ``2 branches``, ``1,234 files``."""
     ending = "" if count == 1 else ("es" if noun.endswith(("ch", "s", "x")) else "s")
     return f"{count:,} {noun}{ending}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text under each other, two spaces between columns."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

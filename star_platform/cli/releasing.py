@@ -1,0 +1,192 @@
+"""`plan`, `release`, `releases`, `show`, `activate`: from branches to an active release, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from star_platform.cli.describe import describe
+from star_platform.cli.options import JsonOption, ProjectOption
+from star_platform.cli.output import columns, note, say, say_json
+from star_platform.errors import ExitCode
+
+if TYPE_CHECKING:
+    from star_platform.project import Project
+    from star_platform.registry.values import Release
+
+BranchOption = Annotated[
+    list[str] | None, typer.Option("--branch", "-b", help="Only these branches (repeat it); all ready ones otherwise.")
+]
+Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
+ReleaseName = Annotated[str, typer.Argument(help="A release such as `r2`, or `latest`.")]
+
+
+def plan(
+    branch: BranchOption = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 2 when a release would change something.")
+    ] = False,
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Show what a release would change, rebuild and reuse, who is affected, and what it costs.
+
+    Example: star-platform plan --branch companies
+    """
+    from star_platform.planning.plan import to_json
+    from star_platform.planning.render import render_plan
+    from star_platform.project import Project
+
+    request = Project.open(project).plan(branch)
+    if as_json:
+        say_json(to_json(request.plan))
+    else:
+        say(render_plan(request.plan))
+    if detailed_exitcode and not request.plan.nothing_changed:
+        raise typer.Exit(ExitCode.CHANGES_PENDING)
+
+
+def release(
+    branch: BranchOption = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the stages and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the release that was interrupted.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build every stage anew; stored artefacts must have the same bytes.")
+    ] = False,
+    reason: Reason = "",
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Merge the ready branches, compile, train, embed, evaluate, publish, verify, activate.
+
+    Example: star-platform release --reason "companies join the graph"
+    """
+    from star_platform.cli.console import open_progress
+    from star_platform.project import Project
+
+    place = Project.open(project)
+    if explain:
+        _explain(place, branch, as_json)
+        return
+    made = place.release(only=branch, resume=resume, rebuild=rebuild, reason=reason, progress=open_progress())
+    if made is None:
+        active = place.registry.active()
+        name = active.name if active else "the last release"
+        if as_json:
+            say_json({"changed": False, "latest": name})
+        else:
+            say(f"Nothing changed since {name}: branches, data and settings are the same. No release was made.")
+        return
+    if as_json:
+        say_json({"changed": True, **describe(place, made)})
+    else:
+        _print_release(place, made)
+        note(f"Next: star-platform fetch <node> <id> --release {made.name}")
+
+
+def _explain(place: Project, branch: list[str] | None, as_json: bool) -> None:
+    from star_platform.planning.plan import stages_json
+    from star_platform.planning.render import render_stages
+
+    stages = place.plan(branch).plan.stages
+    if as_json:
+        say_json({"stages": stages_json(stages)})
+    else:
+        say(render_stages(stages))
+
+
+def releases(as_json: JsonOption = False, project: ProjectOption = None) -> None:
+    """List the releases with their states.
+
+    Example: star-platform releases --json
+    """
+    from star_platform.project import Project
+
+    place = Project.open(project)
+    found = place.releases()
+    active = place.registry.active() if found else None
+    if as_json:
+        rows = [
+            {"release": r.name, "state": r.state, "created_at": r.created_at.isoformat(), "created_by": r.created_by}
+            for r in found
+        ]
+        say_json({"latest": active.name if active else None, "releases": rows})
+        return
+    if not found:
+        say("no release yet")
+        note("Next: star-platform plan")
+        return
+    rows = [("release", "state", "made", "by", "base")]
+    for item in found:
+        mark = " (latest)" if active and active.number == item.number else ""
+        base = f"r{item.base}" if item.base else "-"
+        rows.append((item.name, f"{item.state}{mark}", f"{item.created_at:%Y-%m-%d %H:%M}", item.created_by, base))
+    say(columns(rows))
+
+
+def show(name: ReleaseName = "latest", as_json: JsonOption = False, project: ProjectOption = None) -> None:
+    """Show one release: graph, quality with intervals, stages, what Feast serves.
+
+    Example: star-platform show r2
+    """
+    from star_platform.project import Project
+
+    place = Project.open(project)
+    found = place.find_release(name)
+    if as_json:
+        say_json(describe(place, found))
+    else:
+        _print_release(place, found)
+
+
+def activate(
+    name: Annotated[str, typer.Argument(help="The release that `latest` shall name, such as `r1`.")],
+    reason: Reason = "",
+    as_json: JsonOption = False,
+    project: ProjectOption = None,
+) -> None:
+    """Make a release the active one; also the way back to an older one.
+
+    Example: star-platform activate r1 --reason "r2 misses the new companies"
+    """
+    from star_platform.project import Project
+
+    place = Project.open(project)
+    before, after = place.activate(name, reason)
+    if as_json:
+        say_json({"before": before.name if before else None, "after": after.name})
+    else:
+        say(f"latest: {before.name if before else 'none'} -> {after.name}. Pinned readers keep what they read.")
+
+
+def _print_release(place: Project, found: Release) -> None:
+    facts = describe(place, found)
+    say(f"{found.name}  {found.state}  made {found.created_at:%Y-%m-%d %H:%M} UTC by {found.created_by}")
+    if found.state in ("failed", "building"):
+        note("It is not finished. Next: star-platform release --resume")
+    for title, key in (("Nodes", "nodes"), ("Edges", "edges")):
+        if facts.get(key):
+            say(f"{title:<9} " + ", ".join(f"{name} {count:,}" for name, count in facts[key].items()))
+    _print_quality(facts)
+    _print_stages(facts)
+    for node, view in facts.get("published", {}).items():
+        say(f"Feast     {view['reference']}  {view['rows']:,} {node} vectors of {view['dim']}")
+
+
+def _print_quality(facts: dict[str, Any]) -> None:
+    report = facts.get("evaluation")
+    if report:
+        from star_platform.evaluation.render import render
+
+        say(render(report))
+
+
+def _print_stages(facts: dict[str, Any]) -> None:
+    stages = facts.get("stages", [])
+    if not stages:
+        return
+    reused = sum(stage["reused"] for stage in stages)
+    slowest = sorted(stages, key=lambda stage: -(stage["seconds"] or 0.0))[:3]
+    times = ", ".join(f"{stage['stage']} {stage['seconds']:.1f} s" for stage in slowest if stage["seconds"] is not None)
+    say(f"Stages    {len(stages)} done, {reused} of them reused; longest: {times}")
