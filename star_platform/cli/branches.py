@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from star_platform.project import ProjectFile
     from star_platform.signals.load import LoadedBranch
 
-Files = Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only these; all when absent.")]
+Files = Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Only these; all when absent.")]
 
 
 def validate(files: Files = None, project: ProjectOption = None, as_json: JsonOption = False) -> None:
@@ -143,7 +143,7 @@ def fmt(
 
 
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="Such as S014; all codes when absent.")] = None,
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="Such as S014; all codes when absent.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What an error code means, with a wrong example and the fix.

@@ -93,7 +93,7 @@ __pycache__/
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made when absent.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made when absent.")] = Path(),
     name: Annotated[str | None, typer.Option("--name", help="Name of the project; the folder's when absent.")] = None,
 ) -> None:
     """Write a new project: star.yaml, a first branch with comments, a Feast repository.
