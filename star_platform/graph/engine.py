@@ -21,8 +21,9 @@ import pyarrow as pa
 from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
-from star_platform.graph.guard import did_you_mean
+from star_platform.graph.guard import checked_predicate, did_you_mean
 from star_platform.graph.sources import SourceReader
+from star_platform.planning.canonical import digest
 from star_platform.planning.snapshot import SourceSnapshot
 from star_platform.signals.model import Source
 
@@ -62,7 +63,7 @@ class Engine:
         self.memory_bytes = parse_bytes(memory_limit)
         self.temp_dir = temp_dir
         self._memory_limit = memory_limit
-        self._threads = threads
+        self.threads = threads
         self.deny = frozenset(column.lower() for column in deny_columns)
         self._reader = SourceReader(
             connection=lambda: self.connection,
@@ -111,7 +112,7 @@ class Engine:
         backend = ibis.duckdb.connect(
             ":memory:",
             memory_limit=self._memory_limit,
-            threads=self._threads,
+            threads=self.threads,
             temp_directory=str(spill),
             preserve_insertion_order=False,
             autoinstall_known_extensions=False,
@@ -127,9 +128,24 @@ class Engine:
         connection: duckdb.DuckDBPyConnection = self.backend.con
         return connection
 
-    def batches(self, expression: ir.Table, what: str, rows: int = 1 << 20) -> Iterator[pa.RecordBatch]:
-        """The rows of an expression as Arrow batches of up to `rows`; unordered unless the expression orders them."""
+    def where(self, table: ir.Table, predicate: str, what: str) -> ir.Table:
+        """The rows of `table` for which a branch's own predicate is true; G011 and G012 as for `sql:` sources."""
+        condition = checked_predicate(predicate, what, self.deny)
+        query = f"SELECT * FROM ({ibis.to_sql(table, dialect='duckdb')}) WHERE {condition}"
+        name = f"rows_{digest(query)}"
         with translated(what):
+            self.connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
+            return self.backend.table(name)
+
+    def batches(
+        self, expression: ir.Table, what: str, *, rows: int = 1 << 20, exact: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of an expression as Arrow batches of up to `rows`; unordered unless the expression orders them.
+
+        `exact` keeps the Arrow types of UUIDs, which otherwise become text.
+        """
+        with translated(what):
+            self.connection.execute(f"SET arrow_lossless_conversion = {str(exact).lower()}")
             yield from self.connection.execute(ibis.to_sql(expression, dialect="duckdb")).to_arrow_reader(rows)
 
     def fetch(self, expression: ir.Table, what: str) -> pa.Table:
