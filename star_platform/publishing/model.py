@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from star_platform.errors import PublishError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -114,6 +116,23 @@ class FeastState:
         if active is not None:
             result.update(dict.fromkeys(active.nodes, active.number))
         return dict(sorted(result.items()))
+
+    def check_pin(self, pin: ConsumerPin) -> None:
+        """Raises PublishError F043 when `pin` names a release or a node type that is not published."""
+        release = self.release(pin.release)
+        missing = [node for node in pin.nodes if release is None or node not in release.nodes]
+        if missing or not pin.nodes:
+            raise PublishError(
+                "F043",
+                f"consumer {pin.name} reads {', '.join(missing) or 'nothing'} of release r{pin.release},"
+                " which does not hold it",
+                hint="name entity node types of that release in its consumer file, or pin another release",
+            )
+
+    def check(self) -> None:
+        """`check_pin` for every consumer: what `Publisher.reconcile` would refuse, before anything is changed."""
+        for pin in self.consumers:
+            self.check_pin(pin)
 
     def with_release(self, release: PublishedRelease) -> FeastState:
         """The state with one more release (or the same one again), not yet active."""

@@ -79,15 +79,7 @@ def service(state: FeastState, pin: ConsumerPin) -> FeatureService:
     """One per consumer, every reference pinned; raises PublishError F043 when the release cannot serve it."""
     from feast import FeatureService
 
-    release = state.release(pin.release)
-    missing = [node for node in pin.nodes if release is None or node not in release.nodes]
-    if missing or not pin.nodes:
-        raise PublishError(
-            "F043",
-            f"consumer {pin.name} reads {', '.join(missing) or 'nothing'} of release r{pin.release},"
-            " which does not hold it",
-            hint="name entity node types of that release in its consumer file, or pin another release",
-        )
+    state.check_pin(pin)
     return FeatureService(
         name=pin.name, features=[reference(node, pin.release) for node in sorted(pin.nodes)], owner=pin.owner
     )

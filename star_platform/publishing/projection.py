@@ -95,6 +95,7 @@ def staged_registry(feature_repo: Path) -> Iterator[Staged]:
 
 def apply_state(staged: Staged, state: FeastState) -> None:
     """Make the staged registry hold exactly `state`; raises PublishError F042 if Feast then says otherwise."""
+    state.check()
     store = staged.store
     _drop_foreign(staged, state)
     for release in state.in_order():
@@ -220,8 +221,8 @@ def versions(store: FeatureStore, name: str) -> dict[int, tuple[str, ...]]:
 
 
 def _version_key(state: FeastState, release: int, node: PublishedNode) -> tuple[str, ...]:
-    view = objects.view(state.offline_root, release, node)
-    return (str(view.batch_source.path), str(view.schema[0].dtype))
+    path = objects.source(state.offline_root, release, node.node).path
+    return (str(path), "Int64" if node.key_type == "int64" else "String")
 
 
 def _service_key(store: FeatureStore, name: str) -> tuple[Any, ...] | None:

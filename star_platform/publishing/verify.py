@@ -6,7 +6,7 @@ sample goes the way of a consumer: `get_online_features` and `get_historical_fea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +35,11 @@ def sample_rows(prepared: Prepared, shard_rows: int, size: int) -> npt.NDArray[n
 
 
 def absent_ids(prepared: Prepared, count: int = 5) -> list[int] | list[str]:
-    """Ids of the right type that have no vector."""
-    if prepared.key_type == "string":
-        tried = pa.array([f"absent-{number}" for number in range(prepared.rows + count)][: 50 * count])
-        return tried.filter(pc.invert(pc.is_in(tried, prepared.keys))).to_pylist()[:count]  # type: ignore[no-any-return]
-    top = pc.max(prepared.keys).as_py() if prepared.rows else 0
-    start = top + 1 if top < 2**63 - 1 - count else pc.min(prepared.keys).as_py() - count
-    return list(range(start, start + count))
+    """Ids of the right type that have no vector; the same ones every time."""
+    drawn = np.random.default_rng(prepared.rows).integers(-(2**63), 2**63 - 1, 20 * count)
+    tried = pa.array(drawn if prepared.key_type == "int64" else [f"absent-{number}" for number in drawn])
+    absent: list[Any] = tried.filter(pc.invert(pc.is_in(tried, prepared.keys))).to_pylist()
+    return absent[:count]
 
 
 def verify_stock(
