@@ -169,7 +169,7 @@ def _workplace(run: Run, rebuild: bool) -> Iterator[Run]:
         return
     root = run.shop.store.root / ".work" / f"rebuild-r{run.number}"
     shutil.rmtree(root, ignore_errors=True)
-    shop = replace(run.shop, store=ArtefactStore(root), text_cache=type(run.shop.text_cache)(root / "text-cache"))
+    shop = replace(run.shop, store=ArtefactStore(root), text_cache=run.shop.text_cache.beside(root / "text-cache"))
     try:
         yield replace(run, shop=shop)
     finally:
@@ -177,7 +177,7 @@ def _workplace(run: Run, rebuild: bool) -> Iterator[Run]:
 
 
 def _run_stage(workplace: Run, run: Run, stage: Stage) -> None:
-    """Reuse or build one stage and record it. `run` holds the store that lasts, `workplace` the one that is built in."""
+    """Reuse or build one stage and record it; `run` has the store that lasts, `workplace` the one to build in."""
     registry, begin = run.shop.registry, time.monotonic()
     effect = _EFFECTS.get(stage.kind)
     if effect is not None and registry.done_stages(run.number).get(stage.name) == stage.fingerprint:
@@ -213,7 +213,6 @@ def _obtain(workplace: Run, run: Run, stage: Stage) -> tuple[Artefact, bool]:
     found = run.shop.store.find(stage.kind, stage.fingerprint)
     if found is None or workplace is not run:
         built = _BUILDERS[stage.kind](workplace, stage)
-        workplace.done[stage.name] = built
         if workplace is run:
             return built, False
         if found is None:

@@ -66,9 +66,7 @@ def _as_json(fetched: Fetched) -> dict[str, Any]:
 
 
 def _print(fetched: Fetched) -> None:
-    say(
-        f"{fetched.node} vectors of r{fetched.release}, {fetched.vectors.shape[1]} numbers each, space {fetched.space[:12]}"
-    )
+    say(f"{fetched.node} vectors of r{fetched.release}, dim {fetched.vectors.shape[1]}, space {fetched.space[:12]}")
     for i, found, vector in zip(fetched.ids, fetched.found, fetched.vectors, strict=True):
         shown = " ".join(f"{value:+.4f}" for value in vector[:6]) + " ..." if found else "not found"
         say(f"  {i!s:<20} {shown}")

@@ -107,11 +107,11 @@ def releases(as_json: JsonOption = False, project: ProjectOption = None) -> None
     found = place.releases()
     active = place.registry.active() if found else None
     if as_json:
-        rows = [
+        listed = [
             {"release": r.name, "state": r.state, "created_at": r.created_at.isoformat(), "created_by": r.created_by}
             for r in found
         ]
-        say_json({"latest": active.name if active else None, "releases": rows})
+        say_json({"latest": active.name if active else None, "releases": listed})
         return
     if not found:
         say("no release yet")
