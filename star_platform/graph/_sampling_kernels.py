@@ -19,6 +19,9 @@ def kernel(function: F) -> F:
         return numba.njit(nogil=True, boundscheck=False)(function)  # type: ignore[no-any-return]
 
 
+TILE = 64
+"""Items drawn together."""
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
@@ -47,20 +50,63 @@ def _ones(x: Any) -> Any:
 
 
 @kernel
-def first_not_before(edges: Any, low: Any, high: Any, moment: Any) -> Any:
-    """The first position in `[low, high)` whose time is not before `moment`, or `high`."""
-    while low < high:
-        middle = (low + high) >> 1
-        if edges[middle, 0] < moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def _bounds(
+    nodes: Any,
+    contexts: Any,
+    begin: Any,
+    end: Any,
+    moments: Any,
+    slots: Any,
+    row: Any,
+    offset: Any,
+    indptr: Any,
+    edges: Any,
+    newest: Any,
+    lows: Any,
+    counts: Any,
+) -> None:
+    """Where the lists of a tile of items begin, and how many of their edges lie before the item's moment.
+
+    All lists are bisected in step, so that their reads of memory overlap instead of waiting for each other.
+    """
+    lists = 0
+    longest = np.int64(0)
+    for i in range(begin, end):
+        first = row + (np.int64(nodes[i]) - offset) * slots
+        moment = moments[contexts[i] if contexts.size else 0]
+        for r in range(first, first + slots):
+            low, n = indptr[r], indptr[r + 1] - indptr[r]
+            lows[lists], counts[lists] = low, n
+            if moment <= newest:
+                longest = max(longest, n)
+            lists += 1
+    if longest == 0:
+        return
+    # Invariant: the answer of each list lies in [at, at + left], where `left` is halved for all lists alike.
+    at, left = counts[lists : 2 * lists], counts[2 * lists : 3 * lists]
+    for m in range(lists):
+        at[m], left[m] = lows[m], counts[m]
+    while longest > 0:
+        m = 0
+        for i in range(begin, end):
+            moment = moments[contexts[i] if contexts.size else 0]
+            for _ in range(slots):
+                if left[m] > 0:
+                    half = (left[m] + 1) >> 1
+                    if edges[at[m] + half - 1, 0] < moment:
+                        at[m] += half
+                        left[m] -= half
+                    else:
+                        left[m] = half - 1
+                m += 1
+        longest >>= 1
+    for m in range(lists):
+        counts[m] = at[m] - lows[m]
 
 
 @kernel
-def _choose(n: Any, k: Any, state: Any, chosen: Any, seen: Any) -> None:
-    """`k < n` distinct positions of 0 ... n-1 into `chosen`, every subset equally likely (Floyd 1987).
+def _choose(n: Any, k: Any, state: Any, low: Any, picked: Any, at: Any, seen: Any) -> None:
+    """`k < n` distinct positions from `low` on into `picked[at:]`, every subset equally likely (Floyd 1987).
 
     `seen` is a bitmap of zeros, and is left so. A 32-bit draw below n is off from uniform by at most n / 2^32.
     """
@@ -71,20 +117,21 @@ def _choose(n: Any, k: Any, state: Any, chosen: Any, seen: Any) -> None:
         if (seen[position >> 6] >> np.uint64(position & 63)) & _ONE:
             position = top
         seen[position >> 6] |= _ONE << np.uint64(position & 63)
-        chosen[i] = position
+        picked[at + i] = position
     for i in range(k):
-        seen[chosen[i] >> 6] = _ZERO
+        seen[picked[at + i] >> 6] = _ZERO
+        picked[at + i] += low
 
 
 @kernel
-def _without(edges: Any, low: Any, high: Any, partner: Any, visible: Any) -> Any:
-    """Positions of `[low, high)` whose source is not `partner`, into `visible`; returns how many."""
-    n = 0
-    for p in range(low, high):
+def _without(edges: Any, low: Any, n: Any, partner: Any, visible: Any) -> Any:
+    """Positions of `[low, low + n)` whose source is not `partner`, into `visible`; returns how many."""
+    left = 0
+    for p in range(low, low + n):
         if (edges[p, 1] & 0xFFFFFFFF) != partner:
-            visible[n] = p
-            n += 1
-    return n
+            visible[left] = p
+            left += 1
+    return left
 
 
 @kernel
@@ -100,29 +147,52 @@ def _partner(pairs: Any, context: Any, node: Any) -> Any:
 
 
 @kernel
-def _write(
-    edges: Any, weights: Any, p: Any, moment: Any, e: Any, sources: Any, relations: Any, ages: Any, out_weights: Any
-) -> None:
-    """Edge p as output e. An age beyond 292,000 years is capped."""
-    time, code = edges[p, 0], edges[p, 1]
-    sources[e] = np.int32(code & 0xFFFFFFFF)
-    relations[e] = np.int16(code >> 32)
-    age = moment - time
-    if age < 0:
-        age = np.iinfo(np.int64).max
-    ages[e] = np.int64(-1) if time == np.iinfo(np.int64).min else age
-    if out_weights.size:
-        out_weights[e] = weights[p]
-
-
-@kernel
-def _pad(begin: Any, end: Any, sources: Any, relations: Any, ages: Any, out_weights: Any) -> None:
-    for p in range(begin, end):
-        sources[p] = -1
-        relations[p] = -1
-        ages[p] = -1
-        if out_weights.size:
-            out_weights[p] = 0.0
+def _pick(
+    nodes: Any,
+    contexts: Any,
+    begin: Any,
+    end: Any,
+    moments: Any,
+    pairs: Any,
+    slots: Any,
+    edges: Any,
+    k: Any,
+    latest: Any,
+    base: Any,
+    lows: Any,
+    counts: Any,
+    seen: Any,
+    visible: Any,
+    picked: Any,
+    ends: Any,
+) -> Any:
+    """Up to k positions of every list of a tile into `picked`; item i's end at `ends[i - begin]`."""
+    m = 0
+    at = 0
+    for i in range(begin, end):
+        node = np.int64(nodes[i])
+        context = contexts[i] if contexts.size else 0
+        partner = _partner(pairs, context, node)
+        state = mix(mix(base + np.uint64(node) * _GOLDEN) ^ np.uint64(moments[context]))
+        for _ in range(slots):
+            low, n = lows[m], counts[m]
+            m += 1
+            if partner >= 0:
+                n = _without(edges, low, n, partner, visible)
+                low = np.int64(0)
+            take = min(n, k)
+            if n <= k or latest:
+                for j in range(take):
+                    picked[at + j] = low + n - take + j
+            else:
+                state += _GOLDEN
+                _choose(n, k, mix(state), low, picked, at, seen)
+            if partner >= 0:
+                for j in range(take):
+                    picked[at + j] = visible[picked[at + j]]
+            at += take
+        ends[i - begin] = at
+    return at
 
 
 @kernel
@@ -143,9 +213,13 @@ def draw(
     latest: Any,
     base: Any,
     width: Any,
-    chosen: Any,
+    lows: Any,
+    counts: Any,
     seen: Any,
     visible: Any,
+    picked: Any,
+    fetched: Any,
+    ends: Any,
     starts: Any,
     out_sources: Any,
     out_relations: Any,
@@ -156,43 +230,48 @@ def draw(
 
     `width` > 0: item i writes at `i * width` and pads with -1; 0: items follow each other as `starts [n + 1]` says.
     `pairs [contexts, 2]`: in that context, edges between the two nodes do not exist (-1: all do).
+    Items are done in tiles: first where their lists are, then which edges, then the edges. Each loop has independent
+    reads, as random access to main memory needs.
     """
+    undated, forever = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     total = 0
-    e = 0
     for t in range(slots.size):
-        for i in range(slices[t], slices[t + 1]):
-            node = np.int64(nodes[i])
-            context = contexts[i] if contexts.size else 0
-            moment = moments[context]
-            partner = _partner(pairs, context, node)
-            state = mix(mix(base + np.uint64(node) * _GOLDEN) ^ np.uint64(moment))
-            if width > 0:
-                e = i * width
-            first = e
-            row = rows[t] + (node - offsets[t]) * slots[t]
-            for r in range(row, row + slots[t]):
-                low, high = indptr[r], indptr[r + 1]
-                if low < high and moment <= newest and edges[high - 1, 0] >= moment:
-                    high = first_not_before(edges, low, high, moment)
-                n = high - low if partner < 0 else _without(edges, low, high, partner, visible)
-                shift = low
-                drawing = n > k and not latest
-                if drawing:
-                    state += _GOLDEN
-                    _choose(n, k, mix(state), chosen, seen)
-                elif n > k:
-                    shift = high - k if partner < 0 else low + n - k
-                for j in range(min(n, k)):
-                    p = low + chosen[j] if drawing else shift + j
-                    if partner >= 0:
-                        p = visible[p - low]
-                    _write(edges, weights, p, moment, e, out_sources, out_relations, out_ages, out_weights)
+        for begin in range(slices[t], slices[t + 1], TILE):
+            end = min(begin + TILE, slices[t + 1])
+            _bounds(
+                nodes, contexts, begin, end, moments, slots[t], rows[t], offsets[t], indptr, edges, newest, lows, counts
+            )
+            _pick(
+                nodes, contexts, begin, end, moments, pairs, slots[t], edges, k, latest, base, lows, counts, seen,
+                visible, picked, ends,
+            )  # fmt: skip
+            for x in range(ends[end - begin - 1]):
+                fetched[x, 0] = edges[picked[x], 0]
+                fetched[x, 1] = edges[picked[x], 1]
+            x = 0
+            for i in range(begin, end):
+                moment = moments[contexts[i] if contexts.size else 0]
+                e = i * width if width > 0 else total
+                total += ends[i - begin] - x
+                while x < ends[i - begin]:
+                    time, code = fetched[x, 0], fetched[x, 1]
+                    out_sources[e] = np.int32(code & 0xFFFFFFFF)
+                    out_relations[e] = np.int16(code >> 32)
+                    age = moment - time  # beyond 292,000 years it wraps, and is capped
+                    out_ages[e] = np.int64(-1) if time == undated else (age if age >= 0 else forever)
+                    if out_weights.size:
+                        out_weights[e] = weights[picked[x]]
+                    x += 1
                     e += 1
-            total += e - first
-            if width > 0:
-                _pad(e, first + width, out_sources, out_relations, out_ages, out_weights)
-            else:
-                starts[i + 1] = e
+                if width > 0:
+                    for pad in range(e, (i + 1) * width):
+                        out_sources[pad] = -1
+                        out_relations[pad] = -1
+                        out_ages[pad] = -1
+                        if out_weights.size:
+                            out_weights[pad] = 0.0
+                else:
+                    starts[i + 1] = e
     return total
 
 

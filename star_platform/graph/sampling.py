@@ -178,7 +178,9 @@ class NeighbourSampler:
         """One hop deeper: the edges, the next hop, and where the items of this hop are in it."""
         a = self.adjacency
         n = len(hop.nodes)
-        width = k * int(a.slots.max(initial=1)) if self.layout == "dense" else 0
+        most_lists = int(a.slots.max(initial=1))
+        lists_per_tile = kernels.TILE * most_lists
+        width = k * most_lists if self.layout == "dense" else 0
         lists = (a.slots, a.rows, a.offsets, a.indptr)
         room = n * width if width else kernels.most_edges(hop.nodes, hop.slices, *lists, k)
         starts = np.zeros(0 if width else n + 1, dtype=np.int64)
@@ -200,9 +202,13 @@ class NeighbourSampler:
             self.strategy == "latest",
             stream,
             width,
-            scratch.array("chosen", k, np.int64),
+            scratch.array("lows", lists_per_tile, np.int64),
+            scratch.array("counts", 3 * lists_per_tile, np.int64),
             scratch.seen,
             scratch.visible,
+            scratch.array("picked", k * lists_per_tile, np.int64),
+            scratch.array("fetched", 2 * k * lists_per_tile, np.int64).reshape(-1, 2),
+            scratch.array("ends", kernels.TILE, np.int64),
             starts,
             sources,
             relations,
