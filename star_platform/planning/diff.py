@@ -17,6 +17,7 @@ from star_platform.planning.settings import StageSettings, settings_json
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot
 from star_platform.planning.sources import source_id
 from star_platform.planning.spec import GraphSpec, Signal
+from star_platform.signals.model import TextFeature
 
 Action = Literal["added", "changed", "removed"]
 
@@ -58,7 +59,7 @@ def diff(
             Change("added", kind, name, Category.ADDITIVE, signal.place, signal.owner)
             for (kind, name), signal in sorted(spec.signals.items())
         )
-    return (*_signals(base, spec, snapshots), *_deny_columns(base, spec), *_settings(base, settings))
+    return (*_signals(base, spec, snapshots), *_deny_columns(base, spec), *_settings(base, spec, settings))
 
 
 def _signals(base: BaseRelease, spec: GraphSpec, snapshots: Snapshots) -> Iterator[Change]:
@@ -123,8 +124,10 @@ def _deny_columns(base: BaseRelease, spec: GraphSpec) -> Iterator[Change]:
         yield Change("changed", "privacy", "deny_columns", category, None, fields=(field,))
 
 
-def _settings(base: BaseRelease, settings: StageSettings) -> Iterator[Change]:
+def _settings(base: BaseRelease, spec: GraphSpec, settings: StageSettings) -> Iterator[Change]:
     now = settings_json(settings)
+    if not any(isinstance(feature, TextFeature) for feature in spec.features.values()):
+        now["text"] = base.settings.get("text", {})  # nobody uses it
     for section in sorted({*base.settings, *now}):
         fields = tuple(
             FieldChange(change.pointer, change.old, change.new, categories.of_field("settings", section, change, {}))

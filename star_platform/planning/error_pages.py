@@ -31,11 +31,11 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "P003": ErrorPage(
         "A column has a type that does not fit its use",
-        "A timestamp must be a timestamp, a date or an integer epoch; a weight and the columns of a numeric feature "
-        "numbers; the column of a vector feature a list or array; a label a boolean or an integer; a key an integer or "
-        "a string, not a floating-point number.",
-        "edges:\n  member-views-job: {timestamp: day, ...}   # day is VARCHAR: '2026-03-01'",
-        "Cast it in a `sql:` source, and read that one: sql: select *, cast(day as timestamp) as viewed_at from views.",
+        "A timestamp must be a timestamp, a date or text that is one: a number does not tell its unit. A weight and "
+        "the columns of a numeric feature must be numbers, the column of a vector feature a list or array, a label a "
+        "boolean or 0 and 1, a key something that can be compared: an integer, a string, a uuid.",
+        "edges:\n  member-views-job: {timestamp: seen, ...}   # seen is BIGINT: 1767225600",
+        "Cast it in a `sql:` source, and read that one: sql: select *, to_timestamp(seen) as viewed_at from views.",
     ),
     "P004": ErrorPage(
         "Sources read each other in a circle",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -53,6 +54,7 @@ def take_snapshots(spec: GraphSpec, snapshotter: Snapshotter) -> dict[str, Sourc
     return found
 
 
+_WHOLE_DECIMAL = re.compile(r"(decimal|numeric)\(\d+(, *0)?\)")
 _PREFIXES: tuple[tuple[str, TypeFamily], ...] = (
     ("timestamp", "timestamp"),
     ("datetime", "timestamp"),
@@ -98,4 +100,6 @@ def type_family(type_name: str) -> TypeFamily:
     name = type_name.strip().lower().removeprefix("!")
     if name.endswith("]"):
         return "list"
+    if _WHOLE_DECIMAL.fullmatch(name):  # also how very wide integers arrive
+        return "integer"
     return next((family for prefix, family in _PREFIXES if name.startswith(prefix)), "other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
 from star_platform.errors import Conflict, Diagnostic, MergeConflict, PlanError
 from star_platform.planning.columns import ColumnUse, Role, column_uses, reading_signal
@@ -10,19 +11,20 @@ from star_platform.planning.differences import pointer
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot, TypeFamily, type_family
 from star_platform.planning.sources import source_id
 from star_platform.planning.spec import SECTIONS, GraphSpec, Signal
-from star_platform.signals.model import SqlSource
-from star_platform.signals.sqltext import identifiers
 from star_platform.signals.suggest import did_you_mean, known
 
-NUMBERS: frozenset[TypeFamily] = frozenset({"integer", "float", "decimal"})
+NUMBERS: frozenset[TypeFamily] = frozenset({"integer", "float", "decimal", "boolean"})
+IDS: frozenset[TypeFamily] = frozenset(get_args(TypeFamily)) - {"list", "other"}
 ACCEPTED: Mapping[Role, tuple[frozenset[TypeFamily], str]] = {
-    "time": (frozenset({"timestamp", "date", "integer"}), "a timestamp, a date or an integer epoch"),
-    "number": (NUMBERS | {"boolean"}, "a number"),
+    "time": (frozenset({"timestamp", "date", "string"}), "a timestamp, or a date"),
+    "number": (NUMBERS, "a number"),
     "vector": (frozenset({"list"}), "a list or array of numbers"),
-    "label": (frozenset({"boolean", "integer"}), "a boolean or an integer 0 or 1"),
-    "key": (frozenset({"integer", "string", "uuid", "decimal", "bytes", "date", "other"}), "an id: integer or string"),
+    "label": (NUMBERS, "a boolean, or a number that is 0 or 1"),
+    "key": (IDS, "an id: an integer, a string, a uuid"),
 }
-"""Which families of types a role takes, and how to say so; roles that are not here take any."""
+"""Which families of types a role takes, and how to say so; roles that are not here take any.
+
+A number is no time, since its unit cannot be told; text is, as far as the engine can parse it."""
 
 
 def check_data(spec: GraphSpec, snapshots: Snapshots) -> None:
@@ -50,7 +52,6 @@ def diagnose(spec: GraphSpec, snapshots: Snapshots) -> Iterator[Diagnostic]:
     """Everything wrong with the columns that signals read, in the order of signals."""
     denied = {column.lower() for column in spec.deny_columns}
     for _, signal in sorted(spec.signals.items()):
-        yield from _denied_in_sql(signal, denied)
         for use in column_uses(signal):
             if use.column.lower() in denied:
                 yield _denied(use)
@@ -109,26 +110,6 @@ def _denied(use: ColumnUse) -> Diagnostic:
         "denied",
         "see privacy.deny_columns of the branches; use another column",
     )
-
-
-def _denied_in_sql(signal: Signal, denied: set[str]) -> Iterator[Diagnostic]:
-    """Queries and predicates that mention a denied column; the engine would refuse them later and less clearly."""
-    texts = [("where", "its predicate", getattr(signal.definition, "where", None) or "")]
-    texts += [
-        ("source", f"the query of source '{name}'", source.sql)
-        for name, source in sorted(signal.sources.items())
-        if isinstance(source, SqlSource)
-    ]
-    for step, words, sql in texts:
-        for column in sorted(denied & {token.text.lower() for token in identifiers(sql)}):
-            yield _diagnostic(
-                "P005",
-                f"{_title(signal)} mentions column '{column}' in {words}, which a branch denies to everybody",
-                signal,
-                (step,),
-                "denied",
-                "see privacy.deny_columns of the branches; leave the column out",
-            )
 
 
 def _diagnostic(
