@@ -249,7 +249,7 @@ def _reactions(world: World) -> pa.Table:
             "job_id": job_ids(np.concatenate([saved, dismissed])),
             "reaction": take(("save", "dismiss"), kind),
             "visits": world.rng.geometric(0.5, len(kind)),
-            "at": moments(np.concatenate([times, watched])),
+            "reacted_at": moments(np.concatenate([times, watched])),
         }
     )
 
