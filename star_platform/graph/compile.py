@@ -15,7 +15,7 @@ as it is. The fingerprint is the caller's (planning knows what an artefact depen
     build_feature(compiler, feature, nodes, fingerprint)      -> Artefact    nodes: those of the feature's node type
     build_texts(compiler, feature, nodes, fingerprint)        -> Artefact
     build_cohort(compiler, cohort, nodes, fingerprint)        -> Artefact
-    assemble_graph(spec, parts, store, fingerprint)           -> Artefact
+    assemble_graph(compiler, parts, fingerprint)              -> Artefact
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from star_platform.graph.kernels import kernel
 
 NULL_TIME = int(np.iinfo(np.int64).min)
 NULL_KEY, OPTED_OUT, UNKNOWN = -3, -2, -1
@@ -25,7 +26,7 @@ _SMALL = 24
 Array = npt.NDArray[Any]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def slots(src: Array, dst: Array, time: Array, shift: int, buckets: int, counts: Array) -> tuple[Array, Array]:
     """Where each row goes when rows are partitioned by `dst >> shift`.
 
@@ -71,7 +72,7 @@ def slots(src: Array, dst: Array, time: Array, shift: int, buckets: int, counts:
     return slot, offsets
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def scatter(slot: Array, column: Array, out: Array) -> None:
     """`out[slot[i]] = column[i]` for the rows that are kept."""
     for i in range(len(slot)):
@@ -79,7 +80,7 @@ def scatter(slot: Array, column: Array, out: Array) -> None:
             out[slot[i]] = column[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def check_weights(weight: Array, counts: Array) -> None:
     """Count infinite and null (NaN) weights; -0.0 becomes 0.0, so that equal weights have equal bytes."""
     for i in range(len(weight)):
@@ -91,7 +92,7 @@ def check_weights(weight: Array, counts: Array) -> None:
             weight[i] += 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def check_labels(label: Array, counts: Array) -> None:
     """Count labels that are none of 1, 0, -1."""
     for i in range(len(label)):
@@ -99,8 +100,8 @@ def check_labels(label: Array, counts: Array) -> None:
             counts[_BAD_LABEL] += 1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _compare_payload(weight: Array, labels: Array, a: int, b: int) -> bool:
+@kernel
+def _payload_before(weight: Array, labels: Array, a: int, b: int) -> bool:
     """Whether row a comes before row b, which has the same time and source: by weight (null first), then labels."""
     if len(weight) > 0:
         x = -np.inf if np.isnan(weight[a]) else weight[a]
@@ -113,7 +114,7 @@ def _compare_payload(weight: Array, labels: Array, a: int, b: int) -> bool:
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _before(t: Array, s: Array, r: Array, i: int, j: int, weight: Array, labels: Array, by_source: bool) -> bool:
     if by_source:
         if s[i] != s[j]:
@@ -125,10 +126,10 @@ def _before(t: Array, s: Array, r: Array, i: int, j: int, weight: Array, labels:
             return bool(t[i] < t[j])
         if s[i] != s[j]:
             return bool(s[i] < s[j])
-    return _compare_payload(weight, labels, r[i], r[j])
+    return bool(_payload_before(weight, labels, r[i], r[j]))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _insertion(
     t: Array, s: Array, r: Array, low: int, high: int, weight: Array, labels: Array, by_source: bool
 ) -> None:
@@ -136,18 +137,20 @@ def _insertion(
         ti, si, ri = t[i], s[i], r[i]
         j = i - 1
         while j >= low:
-            if by_source:
+            if ti == t[j] and si == s[j]:
+                less = _payload_before(weight, labels, ri, r[j])
+            elif by_source:
                 less = si < s[j] or (si == s[j] and ti < t[j])
             else:
                 less = ti < t[j] or (ti == t[j] and si < s[j])
-            if not less and not (ti == t[j] and si == s[j] and _compare_payload(weight, labels, ri, r[j])):
+            if not less:
                 break
             t[j + 1], s[j + 1], r[j + 1] = t[j], s[j], r[j]
             j -= 1
         t[j + 1], s[j + 1], r[j + 1] = ti, si, ri
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _merge_sort(
     t: Array, s: Array, r: Array, low: int, high: int, weight: Array, labels: Array, by_source: bool
 ) -> None:
@@ -172,10 +175,8 @@ def _merge_sort(
         width *= 2
 
 
-@numba.njit(cache=True, nogil=True)
-def _sort_segments(
-    indptr: Array, t: Array, s: Array, r: Array, weight: Array, labels: Array, by_source: bool
-) -> None:
+@kernel
+def _sort_segments(indptr: Array, t: Array, s: Array, r: Array, weight: Array, labels: Array, by_source: bool) -> None:
     for v in range(len(indptr) - 1):
         low, high = indptr[v], indptr[v + 1]
         if high - low > _SMALL:
@@ -184,7 +185,7 @@ def _sort_segments(
             _insertion(t, s, r, low, high, weight, labels, by_source)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def order_rows(
     dst: Array, src: Array, time: Array, weight: Array, labels: Array, first: int, nodes: int, by_source: bool
 ) -> tuple[Array, Array, Array, Array]:
@@ -221,11 +222,11 @@ def order_rows(
     return indptr, t, s, r
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _aggregate(weight: Array, low: int, high: int, how: int) -> float:
     """Weights of one group of duplicates, in canonical order; nulls (NaN) are left out, and 0 where all are null."""
     total, valid, top, bottom, last = 0.0, 0, -np.inf, np.inf, 0.0
-    if how == 4:  # noqa: PLR2004 - AGGREGATES.index("count")
+    if how == 4:
         return float(high - low)
     for i in range(low, high):
         if not np.isnan(weight[i]):
@@ -238,12 +239,12 @@ def _aggregate(weight: Array, low: int, high: int, how: int) -> float:
         return total
     if how == 1:
         return total / valid
-    if how == 2:  # noqa: PLR2004
+    if how == 2:
         return float(top)
-    return float(bottom) if how == 3 else float(last)  # noqa: PLR2004
+    return float(bottom) if how == 3 else float(last)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def merge_rows(
     indptr: Array, t: Array, s: Array, weight: Array, labels: Array, pair: bool, how: int
 ) -> tuple[Array, Array, Array, Array, Array]:
@@ -278,17 +279,15 @@ def merge_rows(
     return out_ptr, t[:m], s[:m], out_w[: m if how >= 0 else 0], labels[:, :m]
 
 
-@numba.njit(cache=True, nogil=True)
-def resort(
-    indptr: Array, t: Array, s: Array, weight: Array, labels: Array
-) -> Array:
+@kernel
+def resort(indptr: Array, t: Array, s: Array, weight: Array, labels: Array) -> Array:
     """Order each destination's edges by (time, source) in place; returns int32[n], the previous place of each."""
     r = np.arange(len(s)).astype(np.int32)
     _sort_segments(indptr, t, s, r, weight, labels, False)
     return r
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def expand(indptr: Array, low: int, high: int, out: Array) -> None:
     """`out[e - low]` = destination of edge e, for edges `[low, high)`."""
     v = np.searchsorted(indptr, low, side="right") - 1

@@ -1,4 +1,4 @@
-"""Edge types: ids mapped to indices by the engine, rows sorted and deduplicated by `sorting`, both directions written."""
+"""Edge types: the engine maps ids to indices, `sorting` sorts and deduplicates, both directions are written."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def build_edges(compiler: Compiler, edge: str, src: Artefact, dst: Artefact, fin
     null_weights, dropped: {where, window, null_key, null_timestamp, opted_out, unknown_src, unknown_dst, duplicate}`.
 
     Raises:
-        GraphError: G010, G011, G013, G014, G015 (unknown endpoints under `unknown: error`), G018, G021, and what reading
-            its source raises.
+        GraphError: G010, G011, G013, G014, G015 (unknown endpoints under `unknown: error`), G018, G021, and what
+            reading its source raises.
     """
     found = compiler.store.find("edges", fingerprint)
     if found is not None:
@@ -187,5 +187,9 @@ def _details(mapped: Mapped, layout: Layout, merge: Merge, counts: Any, written:
         "newest": written.newest,
         "rows": mapped.rows.read,
         "null_weights": count["null_weight"],
-        "dropped": {**mapped.rows.dropped, **{reason: count[reason] for reason in csc.REASONS}, "duplicate": duplicates},
+        "dropped": {
+            **mapped.rows.dropped,
+            **{reason: count[reason] for reason in csc.REASONS},
+            "duplicate": duplicates,
+        },
     }

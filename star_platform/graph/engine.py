@@ -154,11 +154,12 @@ class Engine:
             found: pa.Table = self.connection.execute(ibis.to_sql(expression, dialect="duckdb")).to_arrow_table()
             return found
 
-    def ids(self, path: Path) -> ir.Table:
-        """An `ids.parquet` as a table of `id` and `index` (int32)."""
-        name = f"ids_{abs(hash(path))}"
+    def ids(self, path: Path, column: str = "id") -> ir.Table:
+        """A Parquet column of distinct values as a table of `id` and `index` (int32), the row that it is in."""
+        name = f"ids_{digest(str(path))}"
         sql = f"""CREATE OR REPLACE TEMP VIEW "{name}" AS
-            SELECT id, file_row_number::INTEGER AS index FROM read_parquet({_quoted(path)}, file_row_number = true)"""
+            SELECT "{column}" AS id, file_row_number::INTEGER AS index
+            FROM read_parquet({_quoted(path)}, file_row_number = true)"""
         with translated("node ids"):
             self.connection.execute(sql)
             return self.backend.table(name)

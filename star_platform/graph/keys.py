@@ -67,4 +67,5 @@ def type_name(kind: dt.DataType) -> str:
 
 
 def named_type(name: Any) -> dt.DataType:
+    """The type that `type_name` wrote."""
     return dt.dtype(str(name))

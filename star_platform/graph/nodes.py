@@ -141,7 +141,7 @@ def _write(batches: Iterator[pa.RecordBatch], folder: Path, dated: bool, task: T
         for batch in batches:
             table = pa.Table.from_batches([batch])
             if created is not None:
-                times = table.column("created").fill_null(ALWAYS).to_numpy()
+                times = table.column("created").fill_null(pa.scalar(ALWAYS)).to_numpy()
                 newest = max(newest, int(times.max(initial=ALWAYS)))
                 created.append(times)
             table = table.select(["id"])
@@ -180,7 +180,9 @@ def _counts(
     totals = engine.fetch(declared.aggregate(rows=declared.count(), keys=declared.id.count()), what).to_pylist()[0]
     out = 0
     if gone is not None:
-        out = engine.fetch(declared.semi_join(gone, "id").aggregate(n=lambda t: t.id.nunique()), what).to_pylist()[0]["n"]
+        out = engine.fetch(declared.semi_join(gone, "id").aggregate(n=lambda t: t.id.nunique()), what).to_pylist()[0][
+            "n"
+        ]
     created, own = 0, kept
     if creators(compiler.spec, node):
         own = engine.fetch(declared.aggregate(n=declared.id.nunique()), what).to_pylist()[0]["n"] - out

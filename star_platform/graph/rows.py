@@ -15,8 +15,8 @@ from star_platform.graph.needs import label_columns
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-@ibis.udf.scalar.builtin
-def epoch_us(value: dt.Timestamp(scale=6)) -> dt.int64:  # type: ignore[empty-body, valid-type]
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def epoch_us(value: dt.Timestamp(scale=6)) -> dt.int64:  # type: ignore[valid-type]
     """Microseconds since 1970 UTC; DuckDB's function of that name."""
 
 
@@ -54,10 +54,10 @@ def edge_rows(compiler: Compiler, edge: str) -> EdgeRows:
     for index, label in enumerate(labels):
         columns[f"label{index}"] = truth(engine.column(kept, definition.source, label), f"label {label!r} of {what}")
     rows = kept.select(**columns)
-    read = _one(compiler, source.aggregate(rows=source.count()), what)["rows"]
+    read = _one(compiler, source.aggregate(n=source.count()), what) or 0
     dropped: dict[str, int] = {}
     if definition.where is not None:
-        dropped["where"] = read - _one(compiler, kept.aggregate(rows=kept.count()), what)["rows"]
+        dropped["where"] = read - (_one(compiler, kept.aggregate(n=kept.count()), what) or 0)
     if definition.window is not None and definition.timestamp is not None:
         rows, dropped["window"] = _windowed(compiler, rows, definition.window, what)
     return EdgeRows(rows, read, dropped, "time" in columns, "weight" in columns, labels)
@@ -66,17 +66,18 @@ def edge_rows(compiler: Compiler, edge: str) -> EdgeRows:
 def _windowed(compiler: Compiler, rows: ir.Table, window: str, what: str) -> tuple[ir.Table, int]:
     """Rows no older than `window` before the newest row that has both keys; rows without time stay for now."""
     whole = rows.src.notnull() & rows.dst.notnull()
-    newest = _one(compiler, rows.aggregate(newest=rows.time.max(where=whole)), what)["newest"]
+    newest = _one(compiler, rows.aggregate(n=rows.time.max(where=whole)), what)
     if newest is None:
         return rows, 0
     start = newest - int(window[:-1]) * _SECONDS[window[-1]] * 1_000_000
-    older = _one(compiler, rows.aggregate(older=(rows.time < start).sum()), what)["older"]
-    return rows.filter(rows.time.isnull() | (rows.time >= start)), int(older or 0)
+    older = _one(compiler, rows.aggregate(n=(rows.time < start).sum()), what) or 0
+    return rows.filter(rows.time.isnull() | (rows.time >= start)), older
 
 
-def _one(compiler: Compiler, query: ir.Table, what: str) -> dict[str, int]:
-    row: dict[str, int] = compiler.engine.fetch(query, what).to_pylist()[0]
-    return row
+def _one(compiler: Compiler, query: ir.Table, what: str) -> int | None:
+    """The column `n` of a query with one row."""
+    value: int | None = compiler.engine.fetch(query, what).column("n")[0].as_py()
+    return value
 
 
 def microseconds(column: ir.Value, what: str) -> ir.Value:

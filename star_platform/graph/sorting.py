@@ -61,7 +61,6 @@ class Merge:
     how: int
 
 
-
 @dataclass(frozen=True)
 class Written:
     """`rows` that had both nodes, `edges` that they became, and the newest time among them."""

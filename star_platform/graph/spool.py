@@ -90,7 +90,7 @@ class Spool:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder) as file:
                 self._file = os.dup(file.fileno())
-        place, data = self._end, memoryview(np.ascontiguousarray(column)).cast("B")
+        place, data = self._end, np.ascontiguousarray(column).data.cast("B")
         while len(data):
             written = os.pwrite(self._file, data, self._end)
             self._end += written
@@ -99,7 +99,7 @@ class Spool:
 
     def _read(self, target: npt.NDArray[Any], place: int) -> None:
         assert self._file is not None  # noqa: S101 - a run without columns is in the file
-        data = memoryview(target).cast("B")
+        data = target.data.cast("B")
         while len(data):
             read = os.preadv(self._file, [data], place)
             if read == 0:

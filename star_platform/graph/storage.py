@@ -11,7 +11,7 @@
     <graph>/features/<node>.<feature>/values.npy  int32[m] for categorical, float32[m, dim] otherwise; none for `id`
     <graph>/features/<node>.<feature>/present.npy     bool[n], where there are no versions
     <graph>/features/<node>.<feature>/indptr.npy      int64[n + 1], and valid_from.npy int64[m], where there are
-    <graph>/cohorts/<node>.<cohort>/codes.npy     int32[n], index into the manifest's names; -1 unknown
+    <graph>/cohorts/<cohort>/codes.npy            int32[n], index into the manifest's names; -1 unknown
 
 `details`: `{"as_of", "nodes": {type: {...}}, "edges": {relation: {...}}, "features": {name: {...}},
 "cohorts": {name: {...}}}`, each with counts, and counts of what was dropped and why.

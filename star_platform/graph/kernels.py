@@ -1,0 +1,19 @@
+"""The decorator of compiled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compiled without the GIL, and kept on disk: in `NUMBA_CACHE_DIR`, beside the code, or in the user's cache."""
+    try:
+        compiled: F = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # nowhere to write: compile again in every process
+        compiled = numba.njit(nogil=True)(function)
+    return compiled
