@@ -61,6 +61,19 @@ class Document:
         kept = tuple(note for note in notes if note)
         return Diagnostic(code, message, place, self.lines[place.line - 1], label, kept)
 
+    def enclosing(self, place: Place) -> Steps:
+        """The declaration (a section and a name, or a field of the file) that `place` lies in; () for none."""
+        at = (place.line - 1, place.column - 1)
+        steps: Steps = ()
+        node: Node | None = self.root
+        while isinstance(node, MappingNode) and len(steps) < 2:
+            inside = [(k, v) for k, v in node.entries if _before(k.start, at) and not _before(v.end, at)]
+            if not inside:
+                break
+            key, node = inside[-1]
+            steps = (*steps, str(key.value))
+        return steps
+
     def _nearest(self, steps: Steps) -> tuple[Place, Place]:
         for length in range(len(steps), 0, -1):
             if steps[:length] in self.places:
@@ -98,8 +111,10 @@ def parse_document(file: str, text: str) -> tuple[Document | None, tuple[Diagnos
         return Document(file, text, tree.root, lines, places), tuple(found)
     if tree.root is not None and not found:
         what = "a list" if isinstance(tree.root, SequenceNode) else "text"
-        problem = Problem("S006", f"the file holds {what}, not fields such as 'branch: name'", tree.root.start)
-        found.append(_diagnostic(file, lines, problem))
+        start = tree.root.start
+        message = f"the file holds {what}, not fields"
+        length = len(lines[start.line].rstrip()) - start.column
+        found.append(_diagnostic(file, lines, Problem("S006", message, start, length, "write fields: 'branch: name'")))
     return None, tuple(found)
 
 
@@ -150,6 +165,10 @@ def _places(file: str, lines: tuple[str, ...], root: Node) -> Iterator[tuple[Ste
                 place = _span(file, lines, item)
                 yield (*steps, index), (place, place)
                 pending.append(((*steps, index), item))
+
+
+def _before(mark: Mark, at: tuple[int, int]) -> bool:
+    return (mark.line, mark.column) <= at
 
 
 def _is_empty(node: Node) -> bool:

@@ -126,7 +126,7 @@ def _read(
         if document is None:
             unread.append(relative_name(path, root))
             continue
-        draft, errors = _validate(document)
+        draft, errors = _validate(document, found)
         diagnostics += errors
         drafts.append(draft)
     diagnostics += check(drafts, context.without(unread))
@@ -145,17 +145,29 @@ def _ordered(diagnostics: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(sorted(dict.fromkeys(diagnostics), key=key))
 
 
-def _validate(document: Document) -> tuple[Draft, list[Diagnostic]]:
+def _validate(document: Document, found: Collection[Diagnostic]) -> tuple[Draft, list[Diagnostic]]:
     """The branch of `document`; the parts that are wrong are left out, so that the rest can be checked too."""
     data = plain(document.root)
     branch, errors = validate(document, Branch, data)
-    errors = [error for error in errors if not _is_second_kind(document, error)]
-    if branch is not None and not errors:
+    spoiled = _spoiled(document, found)
+    if branch is not None and not spoiled and not _second_kinds(document):
         return Draft(document, branch), []
+    doubtful = spoiled | {steps[:2] for steps in _second_kinds(document)}
+    errors = [error for error in errors if not _concerns(error, doubtful)]
     diagnostics = [error.diagnostic for error in errors] + list(_two_kinds(document))
-    broken = {error.steps[:2] for error in errors} | {item[:2] for item in _second_kinds(document)}
-    wrong = frozenset(error.steps for error in errors)
+    broken = {error.steps[:2] for error in errors} | doubtful
+    wrong = frozenset({error.steps for error in errors} | spoiled)
     return Draft(document, _salvage(data, broken), frozenset(broken), wrong), diagnostics
+
+
+def _spoiled(document: Document, found: Collection[Diagnostic]) -> set[Steps]:
+    """Declarations whose YAML could not be read as it stands: what else is wrong with them would mislead."""
+    places = [item.place for item in found if item.code in ("S008", "S009") and item.place is not None]
+    return {document.enclosing(place) for place in places} - {()}
+
+
+def _concerns(error: ShapeError, doubtful: set[Steps]) -> bool:
+    return any(error.steps[: len(steps)] == steps for steps in doubtful)
 
 
 def _salvage(data: dict[str, Any], broken: Collection[Steps]) -> Branch:
@@ -184,11 +196,6 @@ def _second_kinds(document: Document) -> list[Steps]:
         if isinstance(node, MappingNode)
         for key in [str(key.value) for key, _ in node.entries if key.value in SOURCE_KINDS][1:]
     ]
-
-
-def _is_second_kind(document: Document, error: ShapeError) -> bool:
-    """Of a source with two kinds only the doubt itself is reported: which fields it may have is open."""
-    return len(error.steps) > 2 and any(error.steps[:2] == steps[:2] for steps in _second_kinds(document))
 
 
 def _two_kinds(document: Document) -> list[Diagnostic]:

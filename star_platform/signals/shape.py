@@ -200,6 +200,7 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "a mapping of names",
     "model_type": "a mapping of fields",
+    "model_attributes_type": "a mapping of fields",
     "union_tag_not_found": "a mapping of fields",
 }
 

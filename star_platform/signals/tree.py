@@ -207,7 +207,11 @@ class _Builder:
                     self.problems.append(_unsupported("a %-directive", self._directive(event), 1))
                 if seen > 1:
                     problem = Problem(
-                        "S006", "a file holds one document, and '---' opens another", self.mark(event.start_mark), 3
+                        "S006",
+                        "a file holds one document, and '---' opens another",
+                        self.mark(event.start_mark),
+                        3,
+                        "make two files of it",
                     )
                     raise _Stop(problem)
             elif not isinstance(event, DocumentEndEvent) and _is_node(event):
@@ -220,7 +224,11 @@ class _Builder:
 
     def node(self, event: Event, events: Iterator[Event], depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise _Stop(Problem("S005", f"nested more than {MAX_DEPTH} levels deep", self.mark(event.start_mark)))
+            raise _Stop(
+                Problem(
+                    "S005", f"nested more than {MAX_DEPTH} levels deep", self.mark(event.start_mark), 1, "flatten it"
+                )
+            )
         self._refuse_extras(event)
         start = self.mark(event.start_mark)
         if isinstance(event, MappingStartEvent):
