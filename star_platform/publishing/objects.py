@@ -55,7 +55,7 @@ def view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
     from feast import FeatureView, Field
     from feast.types import Array, Float32, Int64, String
 
-    return FeatureView(
+    result = FeatureView(
         name=view_name(node.node),
         entities=[entity(node.node, node.key_type)],
         schema=[
@@ -66,6 +66,9 @@ def view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
         ttl=timedelta(0),
         version=f"v{release}",
     )
+    # Without it, `feast apply` plans the table of an unversioned view, and drops that of the version in its place.
+    result.current_version_number = release
+    return result
 
 
 def detached_view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:

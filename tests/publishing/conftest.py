@@ -14,12 +14,13 @@ import pytest
 from star_platform.publishing.model import ConsumerPin, FeastState, NodeVectors, PublishedRelease
 from star_platform.publishing.publish import Publisher
 from star_platform.publishing.scaffold import write_feature_repo
+from tests.publishing.nursery import Nursery
 
 AS_OF = 1_700_000_000_000_000
 DAY = 86_400_000_000
 
 # As the scaffold's definitions.py, with the state read from a file: the project is a later room.
-DEFINITIONS = '''
+DEFINITIONS = """
 import json
 from pathlib import Path
 from star_platform.publishing.model import ConsumerPin, FeastState, PublishedRelease
@@ -35,7 +36,7 @@ state = FeastState(
 )
 for _number, _object in enumerate(definitions(state, here)):
     globals()[f"object_{_number:04d}"] = _object
-'''
+"""
 
 
 def vectors_of(release: int, members: int = 1_500, jobs: int = 300, dim: int = 8) -> list[NodeVectors]:
@@ -110,6 +111,13 @@ def make_shop(root: Path) -> Shop:
     return shop
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    started = Nursery()
+    yield started
+    started.close()
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return make_shop(tmp_path)
@@ -120,10 +128,10 @@ MAILER = ConsumerPin("mailer", "mail@example.com", ("member",), 2)
 
 
 @pytest.fixture(scope="module")
-def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """r1 and r2 published, r2 active, one consumer on each; for tests that only read."""
     shop = make_shop(tmp_path_factory.mktemp("two"))
     shop.publish(1)
     shop.publish(2)
     shop.set(2, RANKER, MAILER)
-    yield shop
+    return shop

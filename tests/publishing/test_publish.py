@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from star_platform.publishing.model import ConsumerPin, NodeVectors, dataset_fol
 from star_platform.publishing.online import FeastWriter
 from star_platform.publishing.projection import compare_state, open_store
 from star_platform.publishing.publish import Publisher
-from tests.conftest import REPOSITORY
-from tests.publishing.conftest import AS_OF, DAY, MAILER, RANKER, Shop, vectors_of
+from tests.publishing.conftest import AS_OF, DAY, MAILER, RANKER, Shop, make_shop, vectors_of
+from tests.publishing.nursery import Nursery
 
 STOCK_CLIENT = """
 import json, sys
@@ -99,8 +98,6 @@ def test_publishing_again_changes_no_byte(shop: Shop) -> None:
 
 
 def test_equal_vectors_give_equal_files(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from tests.publishing.conftest import make_shop
-
     other = make_shop(tmp_path_factory.mktemp("other"))
     for each in (shop, other):
         each.publish(1)
@@ -165,7 +162,9 @@ def test_a_purged_release_and_a_moved_folder_are_followed(shop: Shop) -> None:
     shop.set(2, RANKER, MAILER)
     shop.state = replace(shop.state, releases=shop.state.releases[1:], consumers=(MAILER,))
     assert shop.publisher.reconcile(shop.state)
-    assert [entry["version_number"] for entry in open_store(shop.repo).list_feature_view_versions("job_embedding")] == [2]
+    assert [entry["version_number"] for entry in open_store(shop.repo).list_feature_view_versions("job_embedding")] == [
+        2
+    ]
     moved = shop.root / ".star" / "elsewhere"
     shop.publisher.offline_root.rename(moved)
     shop.state = replace(shop.state, offline_root=moved)
@@ -250,7 +249,9 @@ def test_a_missing_or_changed_offline_row_is_found_and_healed(shop: Shop) -> Non
 def test_rows_left_by_another_try_are_gone(shop: Shop) -> None:
     """A release whose first try had more members (and died before it was registered) ends with its own alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("star_platform.publishing.publish.apply_state", lambda *_: (_ for _ in ()).throw(KeyError("power")))
+        patch.setattr(
+            "star_platform.publishing.publish.apply_state", lambda *_: (_ for _ in ()).throw(KeyError("power"))
+        )
         with pytest.raises(KeyError):
             shop.publish(1, vectors_of(1, members=2_100))
     shop.publish(1, vectors_of(1, members=900))
@@ -280,68 +281,11 @@ def test_an_empty_node_type_publishes(shop: Shop) -> None:
     shop.publisher.verify(release, shop.vectors[1])
 
 
-NURSERY = """
-import os, signal, sys, traceback
-from pathlib import Path
-import feast, feast.infra.registry.file, feast.infra.online_stores.sqlite, feast.infra.offline_stores.duckdb
-import star_platform.publishing.offline as offline
-import star_platform.publishing.online as online
-import star_platform.publishing.projection as projection
-from tests.publishing.conftest import make_shop
-
-PLACES = {
-    "shard": (offline, "_write_shard"),
-    "batch": (online, "values"),
-    "ack": (online.Acknowledgements, "add"),
-    "registry": (feast.infra.registry.file.FileRegistryStore, "_write_registry"),
-    "swap": (projection.os, "replace"),
-}
-
-def dies(owner, name, count):
-    function, calls = getattr(owner, name), iter(range(count))
-    def call(*args, **kwargs):
-        if next(calls, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    setattr(owner, name, call)
-
-for line in sys.stdin:
-    root, where, count = line.split()
-    child = os.fork()
-    if child == 0:
-        dies(*PLACES[where], int(count))
-        try:
-            make_shop(Path(root)).publish(1)
-        finally:
-            traceback.print_exc()
-            os._exit(7)
-    print("ENDED", os.waitpid(child, 0)[1], flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Callable[..., int]]:
-    """A process that has imported Feast and forks a publisher for each request; gives how that one ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", NURSERY], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def publish(*request: object) -> int:
-        print(*request, file=process.stdin, flush=True)
-        return next(int(line.split()[1]) for line in process.stdout if line.startswith("ENDED"))
-
-    yield publish
-    process.stdin.close()
-    assert process.wait(30) == 0
-
-
 @pytest.mark.parametrize(("where", "count"), [("shard", 2), ("batch", 3), ("ack", 1), ("registry", 3), ("swap", 0)])
 def test_a_killed_publish_goes_on_and_ends_with_the_same_bytes(
-    two_releases: Shop, shop: Shop, nursery: Callable[..., int], where: str, count: int
+    two_releases: Shop, shop: Shop, nursery: Nursery, where: str, count: int
 ) -> None:
-    assert nursery(shop.root, where, count) == signal.SIGKILL
+    assert nursery.run(shop.root / "log", "publish", shop.root, where, count) == signal.SIGKILL
     assert open_store(shop.repo).list_feature_views() == []
     shop.publish(1)
     expected = {name: data for name, data in files(two_releases).items() if name.startswith("r1/")}
