@@ -71,16 +71,17 @@ def _bounds(
     """
     lists = 0
     longest = np.int64(0)
+    bounded = False
     for i in range(begin, end):
         first = row + (np.int64(nodes[i]) - offset) * slots
         moment = moments[contexts[i] if contexts.size else 0]
         for r in range(first, first + slots):
             low, n = indptr[r], indptr[r + 1] - indptr[r]
             lows[lists], counts[lists] = low, n
-            if moment <= newest:
-                longest = max(longest, n)
+            longest = max(longest, n)
             lists += 1
-    if longest == 0:
+        bounded = bounded or moment <= newest
+    if not bounded:
         return
     # Invariant: the answer of each list lies in [at, at + left], where `left` is halved for all lists alike.
     at, left = counts[lists : 2 * lists], counts[2 * lists : 3 * lists]
