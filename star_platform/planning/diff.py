@@ -16,7 +16,7 @@ from star_platform.planning.fingerprint import resolved_definition
 from star_platform.planning.settings import StageSettings, settings_json
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot
 from star_platform.planning.sources import source_id
-from star_platform.planning.spec import GraphSpec, Signal
+from star_platform.planning.spec import SECTIONS, GraphSpec, Signal, SignalKey
 from star_platform.signals.model import TextFeature
 
 Action = Literal["added", "changed", "removed"]
@@ -57,13 +57,18 @@ def diff(
     if base is None:
         return tuple(
             Change("added", kind, name, Category.ADDITIVE, signal.place, signal.owner)
-            for (kind, name), signal in sorted(spec.signals.items())
+            for (kind, name), signal in sorted(spec.signals.items(), key=lambda item: _order(item[0]))
         )
     return (*_signals(base, spec, snapshots), *_deny_columns(base, spec), *_settings(base, spec, settings))
 
 
+def _order(key: SignalKey) -> tuple[int, str]:
+    """As a branch file is read: nodes, edges, features, objectives."""
+    return list(SECTIONS).index(key[0]), key[1]
+
+
 def _signals(base: BaseRelease, spec: GraphSpec, snapshots: Snapshots) -> Iterator[Change]:
-    for key in sorted({*base.signals, *spec.signals}):
+    for key in sorted({*base.signals, *spec.signals}, key=_order):
         kind, name = key
         old, new = base.signals.get(key), spec.signals.get(key)
         if old is None and new is not None:

@@ -153,6 +153,7 @@ def _plan_id(base: BaseRelease | None, spec: GraphSpec, prints: Fingerprints, se
         {
             "base": None if base is None else [base.number, base.plan_id],
             "signals": {"/".join(key): fingerprint_json(found) for key, found in prints.items()},
+            "owners": {"/".join(key): [signal.owner, signal.declared_by] for key, signal in spec.signals.items()},
             "deny_columns": spec.deny_columns,
             "settings": settings_json(settings),
         }

@@ -43,7 +43,7 @@ class Reasons:
             if name in ("publish", "activate"):
                 return f"unchanged since {base.name}" if done else "a release is published under its own number"
             return f"unchanged since {base.name}" if done else f"unchanged since {base.name}, but gone from the store"
-        reasons = [reason for key in signals for reason in self._signal(key)]
+        reasons = [reason for key in signals for reason in self._signal(key, name)]
         reasons += self._gone(name)
         if settings is not None and self._settings_changed(settings):
             reasons.append(f"{settings} settings changed")
@@ -52,7 +52,7 @@ class Reasons:
         text = "; ".join(dict.fromkeys(reasons)) or "what it is made from changed"
         return f"built before; {text}" if done else text
 
-    def _signal(self, key: SignalKey) -> Iterator[str]:
+    def _signal(self, key: SignalKey, stage: str) -> Iterator[str]:
         assert self.base is not None  # noqa: S101  # asked only with a base
         old, new = self.base.signals.get(key), self.spec.signals.get(key)
         title = f"{key[0].replace('_', '-')} {key[1]}"
@@ -63,7 +63,7 @@ class Reasons:
             return
         if any(differences(old.definition, resolved_definition(new))):
             yield f"{title} changed"
-        if self._data_changed(old, new):
+        if stage != "graph" and self._data_changed(old, new):  # the graph has its data from the stages before
             yield f"data of source {new.source_name} changed"
 
     def _data_changed(self, old: BaseSignal, new: Signal) -> bool:

@@ -157,8 +157,12 @@ def _impact(plan: Plan) -> Iterator[str]:
     }
     latest = sum(1 for consumer in plan.consumers if consumer.release == "latest")
     pinned = len(plan.consumers) - latest
-    counted = f"; consumers on latest {latest}, pinned {pinned}" if plan.consumers else "; no consumer affected"
-    yield f"Impact     {'first release' if plan.base is None else words[plan.category]}{counted}"
+    if plan.base is None:
+        yield "Impact     first release: nobody reads an older one"
+        return
+    none = "no consumer affected" if plan.category in (Category.METADATA, Category.ADDITIVE) else "no consumer declared"
+    counted = f"consumers on latest {latest}, pinned {pinned}" if plan.consumers else none
+    yield f"Impact     {words[plan.category]}; {counted}"
     rows = [
         (f"           {item.consumer}", f"({item.owner})", ", ".join(item.nodes), item.message)
         for item in plan.consumers

@@ -35,6 +35,7 @@ from star_platform.planning.reasons import Reasons
 from star_platform.planning.settings import StageSettings
 from star_platform.planning.snapshot import Snapshots
 from star_platform.planning.spec import GraphSpec, SignalKey
+from star_platform.signals.model import TextFeature
 
 __all__ = ["Exists", "Stage", "StageKind", "StageSettings", "build_stages"]
 
@@ -166,22 +167,33 @@ def _signal_stages(bench: _Bench, settings: StageSettings) -> None:
         key = ("edge", name)
         identity = [_physical(bench, key), bench.of(ends)]
         bench.add("edges", name, what + (f" with labels {', '.join(labels)}" if labels else ""), identity, ends, [key])
-    for name, feature in spec.features.items():
-        nodes, key = [f"nodes/{name.partition('.')[0]}"], ("feature", name)
-        identity = [_physical(bench, key), bench.of(nodes)]
-        kind: str = feature.kind  # type: ignore[attr-defined]  # every feature has one
-        if kind == "text":
-            bench.add("texts", name, "render the texts, one per node and version", identity, nodes, [key])
-            texts = [f"texts/{name}"]
-            identity = [bench.of(texts), settings.text_fingerprint]
-            encoder = settings.text.get("encoder", "the text encoder")
-            bench.add("text", name, f"encode the texts with {encoder}", identity, texts, settings="text")
-        else:
-            bench.add("features", name, f"compile the {kind} feature", identity, nodes, [key])
+    _feature_stages(bench, settings)
     for name, cohort in spec.cohorts.items():
         nodes, key = [f"nodes/{cohort.node}"], ("cohort", name)
         identity = [_physical(bench, key), bench.of(nodes)]
         bench.add("cohorts", name, f"group the {cohort.node} nodes by {cohort.column}", identity, nodes, [key])
+
+
+def _feature_stages(bench: _Bench, settings: StageSettings) -> None:
+    """Arrays of features, then rendered texts, then their vectors."""
+    texts = {name: feature for name, feature in bench.spec.features.items() if isinstance(feature, TextFeature)}
+    for name, feature in bench.spec.features.items():
+        if name not in texts:
+            kind: str = feature.kind  # type: ignore[attr-defined]  # every feature has one
+            _on_nodes(bench, "features", name, f"compile the {kind} feature")
+    for name in texts:
+        _on_nodes(bench, "texts", name, "render the texts, one per node and version")
+    encoder = settings.text.get("encoder", "the text encoder")
+    for name in texts:
+        rows = [f"texts/{name}"]
+        identity = [bench.of(rows), settings.text_fingerprint]
+        bench.add("text", name, f"encode the texts with {encoder}", identity, rows, settings="text")
+
+
+def _on_nodes(bench: _Bench, kind: StageKind, name: str, what: str) -> None:
+    key: SignalKey = ("feature", name)
+    nodes = [f"nodes/{name.partition('.')[0]}"]
+    bench.add(kind, name, what, [_physical(bench, key), bench.of(nodes)], nodes, [key])
 
 
 def _model_stages(bench: _Bench, settings: StageSettings) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from star_platform.planning.base import BaseRelease
 from star_platform.planning.canonical import digest
-from star_platform.planning.snapshot import SourceSnapshot
+from star_platform.planning.impact import Consumer
+from star_platform.planning.merge import merge
+from star_platform.planning.plan import Plan, make_plan
+from star_platform.planning.snapshot import SourceSnapshot, take_snapshots
 from star_platform.planning.stages import StageSettings
 from star_platform.signals.load import LoadedBranch, load_branch
 from star_platform.signals.model import FeastSource, FileSource, Source, SqlSource, TableSource
@@ -127,6 +131,32 @@ def load(text: str) -> LoadedBranch:
 def load_dict(document: Mapping[str, Any]) -> LoadedBranch:
     """A branch from plain data: JSON is YAML."""
     return load("".join(f"{key}: {json.dumps(value)}\n" for key, value in document.items()))
+
+
+def planned(
+    *texts: str,
+    tables: Tables | None = None,
+    base: BaseRelease | None = None,
+    store: Collection[tuple[str, str]] = (),
+    settings: StageSettings = SETTINGS,
+    consumers: Sequence[Consumer] = (),
+) -> Plan:
+    """The plan of some branches over `TABLES`, with the artefacts of `store` there already."""
+    spec = merge([load(text) for text in texts], base)
+    return make_plan(
+        spec,
+        take_snapshots(spec, tables or Tables()),
+        settings,
+        exists=lambda kind, fingerprint: (kind, fingerprint) in store,
+        base=base,
+        consumers=consumers,
+    )
+
+
+def released(plan: Plan, number: int = 1) -> tuple[BaseRelease, set[tuple[str, str]]]:
+    """The base release that `plan` becomes, through the JSON that the registry keeps, and the artefacts it leaves."""
+    record = json.loads(json.dumps(plan.record()))
+    return BaseRelease.from_record(number, record), {(stage.kind, stage.fingerprint) for stage in plan.stages}
 
 
 class Tables:

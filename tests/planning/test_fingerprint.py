@@ -127,7 +127,7 @@ class OneHash:
         return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(agreeing_branches(), st.permutations(range(4)))
 def test_fingerprints_depend_on_the_union_alone(branches: list[Document], order: list[int]) -> None:
     """Neither the order of branches nor which of them declares a signal matters."""
@@ -137,7 +137,7 @@ def test_fingerprints_depend_on_the_union_alone(branches: list[Document], order:
     assert fingerprints(first, OneHash().of(first, {})) == fingerprints(second, OneHash().of(second, {}))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(agreeing_branches())
 def test_new_data_reaches_every_reader_and_nobody_else(branches: list[Document]) -> None:
     spec = merge([load_dict(item) for item in branches])

@@ -17,7 +17,7 @@ from star_platform.planning.snapshot import take_snapshots
 from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, load, load_dict
 from tests.strategies import Document, agreeing_branches, any_branches
 
-CALM = settings(max_examples=40, deadline=None)
+CALM = settings(max_examples=25, deadline=None)
 
 
 def conflicts(*texts: str, base: BaseRelease | None = None) -> tuple[Conflict, ...]:
@@ -244,14 +244,14 @@ def test_conflicts_do_not_depend_on_the_order(branches: list[Document], shuffle:
         try:
             return merge([load_dict(document) for document in documents])
         except MergeConflict as error:
-            assert all(
-                item.ours and item.theirs and "changes nothing for others" in item.hint for item in error.conflicts
-            )
             return error.conflicts
 
     other = list(branches)
     shuffle.shuffle(other)
-    assert outcome(branches) == outcome(other)
+    found = outcome(branches)
+    assert found == outcome(other)
+    if isinstance(found, tuple):
+        assert all(item.ours and item.theirs and "changes nothing for others" in item.hint for item in found)
 
 
 @CALM

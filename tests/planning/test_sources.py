@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from star_platform.errors import PlanError
+from star_platform.planning.merge import merge
 from star_platform.planning.snapshot import take_snapshots, type_family
 from star_platform.planning.sources import closure, mentioned, resolved_source, source_id
-from star_platform.planning.merge import merge
 from star_platform.signals.model import FileSource, Source, SqlSource
 from tests.planning.market import CORE, SKILLS, VIEWS, Tables, load
 

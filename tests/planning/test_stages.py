@@ -1,0 +1,176 @@
+"""The stages of a release: order, reuse and the reasons given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from star_platform.planning.plan import Plan
+from star_platform.planning.stages import Stage
+from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, planned, released
+
+ALL = (CORE, VIEWS, SKILLS)
+
+
+def stage(plan: Plan, name: str) -> Stage:
+    return next(item for item in plan.stages if item.name == name)
+
+
+def built(plan: Plan) -> set[str]:
+    return {item.name for item in plan.to_build}
+
+
+MODEL = {"graph", "train", "embed", "evaluate", "publish", "activate"}
+
+
+def test_every_stage_comes_after_its_inputs() -> None:
+    plan = planned(*ALL)
+    seen: set[str] = set()
+    for item in plan.stages:
+        assert set(item.inputs) <= seen
+        assert item.name == (item.kind if item.subject is None else f"{item.kind}/{item.subject}")
+        seen.add(item.name)
+    kinds = list(dict.fromkeys(item.kind for item in plan.stages))
+    signals = ["nodes", "edges", "features", "texts", "text", "cohorts"]
+    assert kinds == [*signals, "graph", "train", "embed", "evaluate", "publish", "activate"]
+
+
+def test_what_each_stage_takes() -> None:
+    plan = planned(*ALL)
+    inputs = {item.name: set(item.inputs) for item in plan.stages}
+    assert inputs["nodes/skill"] == set()
+    assert inputs["edges/member-has-skill"] == {"nodes/member", "nodes/skill"}
+    assert inputs["features/skill.id_embedding"] == {"nodes/skill"}
+    assert inputs["text/job.title"] == {"texts/job.title"}
+    assert inputs["graph"] == {item.name for item in plan.stages if item.subject is not None}
+    assert inputs["embed"] == {"train", "graph"}
+    assert inputs["evaluate"] == {"embed", "graph"}
+    assert inputs["publish"] == {"embed"}
+    assert inputs["activate"] == {"publish", "evaluate"}
+
+
+def test_a_first_release_builds_everything() -> None:
+    plan = planned(*ALL)
+    assert plan.to_reuse == ()
+    assert {item.why for item in plan.stages} == {"new"}
+    assert all(item.estimate.seconds > 0 for item in plan.stages)
+
+
+def test_nothing_changed_reuses_everything() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(*ALL, base=base, store=store)
+    assert plan.nothing_changed
+    assert plan.to_build == ()
+    assert {item.why for item in plan.stages} == {"unchanged since r1"}
+    assert plan.estimate.seconds == 0
+
+
+def test_an_artefact_that_is_gone_is_built_again() -> None:
+    base, store = released(planned(*ALL))
+    gone = {(kind, fingerprint) for kind, fingerprint in store if kind != "graph"}
+    plan = planned(*ALL, base=base, store=gone)
+    assert built(plan) == {"graph"}
+    assert stage(plan, "graph").why == "unchanged since r1, but gone from the store"
+
+
+def test_new_data_of_one_source() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(*ALL, base=base, store=store, tables=Tables(views=1))
+    assert built(plan) == {"edges/member-views-job"} | MODEL
+    assert stage(plan, "edges/member-views-job").why == "data of source views changed"
+    assert stage(plan, "graph").why == "edges/member-views-job changed"
+    assert stage(plan, "train").why == "graph changed"
+    assert stage(plan, "nodes/member").why == "unchanged since r1"
+
+
+def test_data_of_an_edge_that_creates_nodes() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(*ALL, base=base, store=store, tables=Tables(skills=1))
+    assert built(plan) == {"nodes/skill", "edges/member-has-skill", "features/skill.id_embedding"} | MODEL
+    assert stage(plan, "nodes/skill").why == "data of source skills changed"
+
+
+def test_a_changed_declaration() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(CORE, VIEWS.replace("180d", "90d"), SKILLS, base=base, store=store)
+    assert built(plan) == {"edges/member-views-job"} | MODEL
+    assert stage(plan, "edges/member-views-job").why == "edge member-views-job changed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages", "first", "why"),
+    [
+        (
+            {"training": {"dim": 64, "max_epochs": 6, "seed": 0}},
+            MODEL - {"graph"},
+            "train",
+            "training settings changed",
+        ),
+        ({"evaluation": {"gate": 0.7}}, {"evaluate", "publish", "activate"}, "evaluate", "evaluation settings changed"),
+        ({"publishing": {"feature_repo": "x"}}, {"publish", "activate"}, "publish", "publishing settings changed"),
+        (
+            {"text_fingerprint": "tfidf-svd-2"},
+            {"text/job.title", "text/member.profile"} | MODEL,
+            "text/job.title",
+            "text settings changed",
+        ),
+    ],
+)
+def test_settings(changes: dict[str, object], stages: set[str], first: str, why: str) -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(*ALL, base=base, store=store, settings=replace(SETTINGS, **changes))  # type: ignore[arg-type]
+    assert built(plan) == stages
+    assert stage(plan, first).why == why
+
+
+def test_a_cohort_trains_nothing_again() -> None:
+    base, store = released(planned(*ALL))
+    core = CORE.replace("privacy:", "  age: {node: member, source: members, key: member_id, column: age}\nprivacy:")
+    plan = planned(core, VIEWS, SKILLS, base=base, store=store)
+    assert built(plan) == {"cohorts/age", "graph", "evaluate", "publish", "activate"}
+    assert stage(plan, "publish").why == "a release is published under its own number"
+    assert str(plan.category) == "additive"
+
+
+def test_an_owner_builds_nothing_but_publishes() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(CORE, VIEWS.replace("search@", "find@"), SKILLS, base=base, store=store)
+    assert built(plan) == {"publish", "activate"}
+    assert str(plan.category) == "metadata"
+    assert not plan.nothing_changed
+
+
+def test_the_kind_of_a_node_type_reaches_model_and_vectors() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(CORE.replace("job: {kind: entity", "job: {kind: attribute"), VIEWS, SKILLS, base=base, store=store)
+    assert built(plan) == MODEL
+    assert stage(plan, "graph").why == "node job changed"
+
+
+def test_opting_out_and_back_in() -> None:
+    text = CORE + "  opt_out: {source: members, key: member_id, where: opted_out}\n"
+    base, store = released(planned(*ALL))
+    out = planned(text, VIEWS, SKILLS, base=base, store=store)
+    assert stage(out, "nodes/member").why == "opt-out core is new"
+    base, more = released(out, 2)
+    back = planned(*ALL, base=base, store=store | more)
+    assert stage(back, "nodes/member").why == "built before; opt-out core is gone"
+    assert built(back) == {"publish", "activate"}
+
+
+def test_a_removed_edge_is_missed_by_the_graph() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(CORE, VIEWS, base=base, store=store)
+    assert built(plan) == MODEL
+    assert stage(plan, "graph").why == (
+        "edge member-has-skill is gone; feature skill.id_embedding is gone; node skill is gone"
+    )
+
+
+def test_work_of_another_release_is_found_again() -> None:
+    _, earlier = released(planned(*ALL))
+    base, later = released(planned(CORE, VIEWS.replace("180d", "90d"), SKILLS), 2)
+    plan = planned(*ALL, base=base, store=earlier | later)
+    assert built(plan) == {"publish", "activate"}
+    assert stage(plan, "train").why == "built before; graph changed"
