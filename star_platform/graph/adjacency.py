@@ -62,7 +62,7 @@ class Adjacency:
         """Built in memory in about a second per 30 M edges: 16 bytes an edge, 20 with weights.
 
         Raises:
-            GraphError: G040 when ids do not fit: 2^31 nodes or more, or 2^15 edge types or more.
+            GraphError: G050 when ids do not fit: 2^31 nodes or more, or 2^15 edge types or more.
         """
         counts = {name: graph.num_nodes(name) for name in graph.node_types}
         return cls.from_edges(counts, (graph.edges(edge_type) for edge_type in graph.edge_types), budget)
@@ -155,7 +155,7 @@ def _has_mirror(name: EdgeType, names: tuple[EdgeType, ...]) -> bool:
 def _check_size(nodes: int, relations: int) -> None:
     if nodes >= 2**31 or relations >= 2**15:
         raise GraphError(
-            "G040",
+            "G050",
             f"{nodes:,} nodes and {relations} edge types do not fit the sampler's 32-bit ids",
             hint="sample a graph of fewer than 2,147,483,648 nodes and 32,768 edge types",
         )
