@@ -162,7 +162,7 @@ def _has_gap(document: Document, comment: Comment, following: _Entry) -> bool:
 
 
 def _blank_lines(document: Document, notes: Notes, entries: list[_Entry]) -> None:
-    for entry in entries:
+    for entry in entries[1:] if notes.head else entries:
         above = entry.start.line - 1
         if above >= 0 and not document.lines[above].strip():
             notes.blank_before.add(entry.steps)

@@ -55,6 +55,8 @@ def format_document(document: Document) -> str:
     notes = attach(document)
     writer = _Writer(document, notes)
     writer.comments(notes.head, 0)
+    if notes.head:
+        writer.lines.append("")
     writer.mapping(document.root, (), 0)
     writer.comments(notes.tail, 0)
     return "\n".join(writer.lines) + "\n"
