@@ -5,11 +5,11 @@
     stage             inputs               and
     nodes/<type>                           the node, who opts out of it, edge types that create nodes of it
     edges/<name>      nodes of both ends   the edge, the label columns that objectives read
-    features/<f>      nodes                the feature (categorical, numeric, vector, id)
+    features/<f>      nodes                the feature (categorical, numeric, vector; id: see below)
     texts/<f>         nodes                the text feature: rendered rows
     text/<f>          texts/<f>            the text settings: their vectors
     cohorts/<c>       nodes                the cohort
-    graph             all of the above     kinds of node types
+    graph             all of the above     kinds of node types, id features
     train             graph                objectives, training settings; cohorts do not count
     embed             train, graph         cohorts do not count
     evaluate          embed, graph         objectives, cohorts, evaluation settings
@@ -18,7 +18,7 @@
 
 Equal fingerprints mean equal content, so a stage whose artefact is in the store is reused. Cohorts only divide reports:
 they enter the graph's artefact and the evaluation, but not the identity of model and embeddings, so a new cohort trains
-nothing again.
+nothing again. An id feature has no array: its vectors are part of the model, and its declaration of graph and model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from star_platform.planning.reasons import Reasons
 from star_platform.planning.settings import StageSettings
 from star_platform.planning.snapshot import Snapshots
 from star_platform.planning.spec import GraphSpec, SignalKey
-from star_platform.signals.model import TextFeature
+from star_platform.signals.model import IdFeature, TextFeature
 
 __all__ = ["Exists", "Stage", "StageKind", "StageSettings", "build_stages"]
 
@@ -143,9 +143,9 @@ class _Bench:
     def _before(self, name: str) -> str | None:
         return None if self.base is None else self.base.stages.get(name)
 
-    def of(self, names: Iterable[str]) -> list[str]:
-        """Fingerprints of earlier stages."""
-        return [self.stages[name].fingerprint for name in names]
+    def prints(self, names: Iterable[str]) -> dict[str, str]:
+        """Fingerprints of earlier stages by name."""
+        return {name: self.stages[name].fingerprint for name in names}
 
     def named(self, *kinds: StageKind) -> list[str]:
         """Names of the stages of some kinds so far."""
@@ -165,20 +165,21 @@ def _signal_stages(bench: _Bench, settings: StageSettings) -> None:
         labels = label_columns(spec, name)
         what = f"compile edges {edge.src.node} -> {edge.dst.node} from {edge.source}"
         key = ("edge", name)
-        identity = [_physical(bench, key), bench.of(ends)]
+        identity = [_physical(bench, key), bench.prints(ends)]
         bench.add("edges", name, what + (f" with labels {', '.join(labels)}" if labels else ""), identity, ends, [key])
     _feature_stages(bench, settings)
     for name, cohort in spec.cohorts.items():
         nodes, key = [f"nodes/{cohort.node}"], ("cohort", name)
-        identity = [_physical(bench, key), bench.of(nodes)]
+        identity = [_physical(bench, key), bench.prints(nodes)]
         bench.add("cohorts", name, f"group the {cohort.node} nodes by {cohort.column}", identity, nodes, [key])
 
 
 def _feature_stages(bench: _Bench, settings: StageSettings) -> None:
     """Arrays of features, then rendered texts, then their vectors."""
-    texts = {name: feature for name, feature in bench.spec.features.items() if isinstance(feature, TextFeature)}
-    for name, feature in bench.spec.features.items():
-        if name not in texts:
+    features = bench.spec.features
+    texts = [name for name, feature in features.items() if isinstance(feature, TextFeature)]
+    for name, feature in features.items():
+        if not isinstance(feature, TextFeature | IdFeature):
             kind: str = feature.kind  # type: ignore[attr-defined]  # every feature has one
             _on_nodes(bench, "features", name, f"compile the {kind} feature")
     for name in texts:
@@ -186,47 +187,54 @@ def _feature_stages(bench: _Bench, settings: StageSettings) -> None:
     encoder = settings.text.get("encoder", "the text encoder")
     for name in texts:
         rows = [f"texts/{name}"]
-        identity = [bench.of(rows), settings.text_fingerprint]
+        identity = [bench.prints(rows), settings.text_fingerprint]
         bench.add("text", name, f"encode the texts with {encoder}", identity, rows, settings="text")
 
 
 def _on_nodes(bench: _Bench, kind: StageKind, name: str, what: str) -> None:
     key: SignalKey = ("feature", name)
     nodes = [f"nodes/{name.partition('.')[0]}"]
-    bench.add(kind, name, what, [_physical(bench, key), bench.of(nodes)], nodes, [key])
+    bench.add(kind, name, what, [_physical(bench, key), bench.prints(nodes)], nodes, [key])
 
 
 def _model_stages(bench: _Bench, settings: StageSettings) -> None:
     """The graph and what is learned from it."""
+    spec = bench.spec
     parts = bench.named("nodes", "edges", "features", "texts", "text", "cohorts")
-    learned = [name for name in parts if bench.stages[name].kind != "cohorts"]
-    kinds = {name: bench.fingerprints["node", name].metadata for name in bench.spec.nodes}
-    content = [kinds, [[name, bench.stages[name].fingerprint] for name in learned]]
-    objectives: list[SignalKey] = [("objective", name) for name in bench.spec.objectives]
-    aims = [[name, bench.fingerprints["objective", name].data] for name in bench.spec.objectives]
-    cohorts = [[name, bench.stages[name].fingerprint] for name in bench.named("cohorts")]
+    content, declared = _graph_content(bench)
+    cohorts = bench.prints(bench.named("cohorts"))
+    bench.add("graph", None, "assemble the graph", [content, cohorts], parts, declared)
 
-    bench.add("graph", None, "assemble the graph", [content, cohorts], parts, [("node", n) for n in bench.spec.nodes])
-    bench.add(
-        "train",
-        None,
-        f"train on {_list(bench.spec.objectives)}",
-        [content, aims, settings.training],
-        ["graph"],
-        objectives,
-        "training",
-    )
-    entities = [name for name, node in bench.spec.nodes.items() if node.kind == "entity"]
-    what = f"embed every {_list(entities)}"
-    bench.add("embed", None, what, [bench.of(["train"]), content], ["train", "graph"])
-    identity = [bench.of(["embed"]), cohorts, settings.evaluation]
-    bench.add(
-        "evaluate", None, "measure on examples later than training", identity, ["embed", "graph"], [], "evaluation"
-    )
-    identity = [bench.of(["embed"]), settings.publishing]
-    bench.add("publish", None, "write to the feature stores, count and compare", identity, ["embed"], [], "publishing")
+    objectives: list[SignalKey] = [("objective", name) for name in spec.objectives]
+    aims = {name: bench.fingerprints["objective", name].data for name in spec.objectives}
+    identity = [content, aims, settings.training]
+    bench.add("train", None, f"train on {_list(aims)}", identity, ["graph"], objectives, "training")
+
+    entities = [name for name, node in spec.nodes.items() if node.kind == "entity"]
+    identity = [bench.prints(["train"]), content]
+    bench.add("embed", None, f"embed every {_list(entities)}", identity, ["train", "graph"])
+
+    identity = [bench.prints(["embed"]), cohorts, settings.evaluation]
+    what = "measure on examples later than training"
+    bench.add("evaluate", None, what, identity, ["embed", "graph"], settings="evaluation")
+
+    identity = [bench.prints(["embed"]), settings.publishing]
+    what = "write to the feature stores, count and compare"
+    bench.add("publish", None, what, identity, ["embed"], settings="publishing")
     ends = ["publish", "evaluate"]
-    bench.add("activate", None, "let readers of latest have it", bench.of(ends), ends)
+    bench.add("activate", None, "let readers of latest have it", bench.prints(ends), ends)
+
+
+def _graph_content(bench: _Bench) -> tuple[list[Any], list[SignalKey]]:
+    """What a model sees of the graph, as an identity, and the signals that are in it without a stage of their own."""
+    parts = bench.named("nodes", "edges", "features", "texts", "text")
+    nodes: list[SignalKey] = [("node", name) for name in bench.spec.nodes]
+    ids: list[SignalKey] = [
+        ("feature", name) for name, feature in bench.spec.features.items() if isinstance(feature, IdFeature)
+    ]
+    kinds = {name: bench.fingerprints[kind, name].metadata for kind, name in nodes}
+    learned = {name: bench.fingerprints[kind, name].data for kind, name in ids}
+    return [kinds, learned, bench.prints(parts)], [*nodes, *ids]
 
 
 def _physical(bench: _Bench, key: SignalKey) -> str:

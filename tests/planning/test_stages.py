@@ -11,6 +11,8 @@ from star_platform.planning.stages import Stage
 from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, planned, released
 
 ALL = (CORE, VIEWS, SKILLS)
+AGE = "  member.age: {kind: numeric, source: members, key: member_id, columns: [age]}\n"
+WITH_AGE = CORE.replace("cohorts:\n", AGE + "cohorts:\n")
 
 
 def stage(plan: Plan, name: str) -> Stage:
@@ -25,23 +27,24 @@ MODEL = {"graph", "train", "embed", "evaluate", "publish", "activate"}
 
 
 def test_every_stage_comes_after_its_inputs() -> None:
-    plan = planned(*ALL)
+    plan = planned(WITH_AGE, VIEWS, SKILLS)
     seen: set[str] = set()
     for item in plan.stages:
         assert set(item.inputs) <= seen
         assert item.name == (item.kind if item.subject is None else f"{item.kind}/{item.subject}")
         seen.add(item.name)
     kinds = list(dict.fromkeys(item.kind for item in plan.stages))
+    assert "features/skill.id_embedding" not in seen
     signals = ["nodes", "edges", "features", "texts", "text", "cohorts"]
     assert kinds == [*signals, "graph", "train", "embed", "evaluate", "publish", "activate"]
 
 
 def test_what_each_stage_takes() -> None:
-    plan = planned(*ALL)
+    plan = planned(WITH_AGE, VIEWS, SKILLS)
     inputs = {item.name: set(item.inputs) for item in plan.stages}
     assert inputs["nodes/skill"] == set()
     assert inputs["edges/member-has-skill"] == {"nodes/member", "nodes/skill"}
-    assert inputs["features/skill.id_embedding"] == {"nodes/skill"}
+    assert inputs["features/member.age"] == {"nodes/member"}
     assert inputs["text/job.title"] == {"texts/job.title"}
     assert inputs["graph"] == {item.name for item in plan.stages if item.subject is not None}
     assert inputs["embed"] == {"train", "graph"}
@@ -87,7 +90,7 @@ def test_new_data_of_one_source() -> None:
 def test_data_of_an_edge_that_creates_nodes() -> None:
     base, store = released(planned(*ALL))
     plan = planned(*ALL, base=base, store=store, tables=Tables(skills=1))
-    assert built(plan) == {"nodes/skill", "edges/member-has-skill", "features/skill.id_embedding"} | MODEL
+    assert built(plan) == {"nodes/skill", "edges/member-has-skill"} | MODEL
     assert stage(plan, "nodes/skill").why == "data of source skills changed"
 
 
@@ -146,6 +149,13 @@ def test_the_kind_of_a_node_type_reaches_model_and_vectors() -> None:
     plan = planned(CORE.replace("job: {kind: entity", "job: {kind: attribute"), VIEWS, SKILLS, base=base, store=store)
     assert built(plan) == MODEL
     assert stage(plan, "graph").why == "node job changed"
+
+
+def test_an_id_feature_is_part_of_graph_and_model() -> None:
+    base, store = released(planned(*ALL))
+    plan = planned(CORE, VIEWS, SKILLS.replace("dim: 16", "dim: 8"), base=base, store=store)
+    assert built(plan) == MODEL
+    assert stage(plan, "graph").why == "feature skill.id_embedding changed"
 
 
 def test_opting_out_and_back_in() -> None:
