@@ -126,7 +126,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "Feast's registry is out of step",
         "Feast's registry is derived from ours. They differ, most likely because a process died between the two"
         " writes. `feast apply` is refused meanwhile, since it would drop tables.",
-        fix="Run `star-platform publish --reconcile`.",
+        fix="Run `star-platform doctor --repair`.",
     ),
     "F042": ErrorPage(
         "Feast did not take what was applied",

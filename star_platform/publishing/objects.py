@@ -120,6 +120,6 @@ def definitions(state: FeastState, feature_repo: Path) -> list[Any]:
         raise PublishError(
             "F041",
             f"Feast's registry is out of step with ours: {differences[0]}",
-            hint="run `star-platform publish --reconcile`; it rebuilds Feast's registry and touches no vector",
+            hint="run `star-platform doctor --repair`; it rebuilds Feast's registry and touches no vector",
         )
     return feast_objects(state)

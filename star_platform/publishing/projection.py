@@ -120,7 +120,7 @@ def apply_state(staged: Staged, state: FeastState) -> None:
         raise PublishError(
             "F042",
             f"Feast's registry is not what was applied to it: {differences[0]}",
-            hint="run `star-platform doctor`; the former registry is still in place",
+            hint="run `star-platform doctor --repair`; the former registry is still in place",
         )
 
 
