@@ -24,7 +24,8 @@ def assemble_graph(compiler: Compiler, parts: GraphParts, fingerprint: str) -> A
         details: dict[str, Any] = {"nodes": {}, "edges": {}, "features": {}, "cohorts": {}}
         for node, artefact in sorted(parts.nodes.items()):
             _link(artefact, draft.path / "nodes" / node)
-            details["nodes"][node] = dict(artefact.details)
+            # what the spec says, not the artefact: changing the kind leaves the arrays as they are, so they are reused
+            details["nodes"][node] = {**artefact.details, "kind": compiler.spec.nodes[node].kind}
         for edge, artefact in sorted(parts.edges.items()):
             _link(artefact, draft.path / "edges")
             details["edges"] |= _edge_entries(edge, artefact.details)

@@ -6,6 +6,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
+import pyarrow as pa
 from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
@@ -59,6 +60,11 @@ def as_key(column: ir.Value, target: dt.DataType, what: str, node: str) -> ir.Va
         )
     key = column if column.type() == target else column.cast(target)
     return ibis.ifelse(key.isnan(), ibis.null(target), key) if ours == "float" else key
+
+
+def arrow_type(kind: dt.DataType) -> pa.DataType:
+    """How ids of this type are stored."""
+    return pa.uuid() if kind.is_uuid() else kind.to_pyarrow()
 
 
 def type_name(kind: dt.DataType) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import ibis
@@ -14,7 +15,7 @@ from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
 from star_platform.graph.inputs import Compiler
-from star_platform.graph.keys import as_key, canonical_type, named_type, type_name
+from star_platform.graph.keys import arrow_type, as_key, canonical_type, named_type, type_name
 from star_platform.graph.needs import creators, opt_outs_of
 from star_platform.graph.npy import NpyWriter
 from star_platform.graph.rows import edge_rows, microseconds
@@ -49,7 +50,7 @@ def build_nodes(compiler: Compiler, node: str, fingerprint: str) -> Artefact:
     with compiler.store.create("nodes", fingerprint) as draft:
         with compiler.progress.task(f"nodes {node}", unit="nodes") as task:
             batches = compiler.engine.batches(query.order_by("id"), what, exact=mentions.id.type().is_uuid())
-            count, newest = _write(batches, draft.path, dated, task)
+            count, newest = _write(batches, arrow_type(mentions.id.type()), draft.path, dated, task)
         if count > MAX_NODES:
             raise GraphError("G019", f"{what} has {count} nodes; the format holds {MAX_NODES} per type")
         draft.details |= {
@@ -131,41 +132,34 @@ def _created(compiler: Compiler, node: str) -> list[tuple[ir.Table, str]]:
     return found
 
 
-def _write(batches: Iterator[pa.RecordBatch], folder: Path, dated: bool, task: Task) -> tuple[int, int | None]:
+def _write(
+    batches: Iterator[pa.RecordBatch], kind: pa.DataType, folder: Path, dated: bool, task: Task
+) -> tuple[int, int | None]:
     """Stream sorted ids to disk; returns how many, and the newest creation time."""
-    count, newest, waiting = 0, ALWAYS, 0
-    pending: list[pa.Table] = []
-    writer: pq.ParquetWriter | None = None
-    created = NpyWriter(folder / "created_at.npy", np.int64) if dated else None
-    try:
+    count, newest = 0, ALWAYS
+    schema = pa.schema([pa.field("id", kind)])
+    pending, waiting = [schema.empty_table()], 0
+    with ExitStack() as stack:
+        writer = stack.enter_context(pq.ParquetWriter(folder / "ids.parquet", schema, use_dictionary=False))
+        created = stack.enter_context(NpyWriter(folder / "created_at.npy", np.int64)) if dated else None
         for batch in batches:
             table = pa.Table.from_batches([batch])
             if created is not None:
                 times = table.column("created").fill_null(pa.scalar(ALWAYS)).to_numpy()
                 newest = max(newest, int(times.max(initial=ALWAYS)))
                 created.append(times)
-            table = table.select(["id"])
-            writer = writer or pq.ParquetWriter(folder / "ids.parquet", table.schema, use_dictionary=False)
-            pending.append(table)
+            pending.append(table.select(["id"]).cast(schema))
             waiting, count = waiting + len(table), count + len(table)
             task.advance(len(table))
             if waiting >= ROW_GROUP:
                 pending, waiting = _flush(writer, pending, waiting - waiting % ROW_GROUP)
-        if writer is None:
-            raise AssertionError("a DuckDB result has at least one batch")  # pragma: no cover
         _flush(writer, pending, waiting)
-    finally:
-        if writer is not None:
-            writer.close()
-        if created is not None:
-            created.close()
     return count, None if newest == ALWAYS else newest
 
 
 def _flush(writer: pq.ParquetWriter, pending: list[pa.Table], rows: int) -> tuple[list[pa.Table], int]:
-    table = pa.concat_tables(pending).combine_chunks() if pending else None
-    if table is None or rows == 0:
-        return pending, 0
+    """Write the first `rows` rows; what is left waits for the next row group."""
+    table = pa.concat_tables(pending).combine_chunks()
     writer.write_table(table.slice(0, rows), row_group_size=ROW_GROUP)
     rest = table.slice(rows)
     return [rest], len(rest)

@@ -39,7 +39,8 @@ def build_texts(compiler: Compiler, feature: str, nodes: Artefact, fingerprint: 
     ]
     text: ir.Value = ibis.array(parts).filter(lambda part: part.notnull()).join(SEPARATOR).fill_null("")
     rows = node_rows(compiler, signal, nodes, {"text": text})
-    schema = pa.schema({"node": pa.int32(), "valid_from": pa.int64(), "text": pa.string()})
+    columns: dict[str, pa.DataType] = {"node": pa.int32(), "valid_from": pa.int64(), "text": pa.string()}
+    schema = pa.schema(columns)
     with (
         compiler.store.create("texts", fingerprint) as draft,
         compiler.progress.task(f"texts {feature}", rows.nodes, "nodes") as task,
