@@ -23,12 +23,21 @@ from star_platform.gnn.trees import BlockTensors
 MASKED = -1e9
 
 
+def alike(count: int, dim: int) -> Tensor:
+    """`[count, dim, dim]` identities with a little noise: the start of every projection between hidden states.
+
+    So nodes of all types and messages of all relations share one space from the first step, and two nodes that
+    have something in common, a text or a neighbour, begin with a positive dot product.
+    """
+    return torch.eye(dim).repeat(count, 1, 1) + torch.randn(count, dim, dim) * (0.1 * dim**-0.5)
+
+
 class TypedLinear(nn.Module):
     """A bias-free projection per node type, over rows sorted by type."""
 
-    def __init__(self, num_types: int, width: int, out: int) -> None:
+    def __init__(self, num_types: int, dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_types, width, out) * width**-0.5)
+        self.weight = nn.Parameter(alike(num_types, dim))
 
     def forward(self, rows: Tensor, slices: Sequence[int]) -> Tensor:
         """`[n, out]` of rows `[n, width]`; the rows of type t are `slices[t]:slices[t + 1]`."""
@@ -49,12 +58,12 @@ class AttentionLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.relations, self.last = heads, relations, last
-        self.own = TypedLinear(types, dim, dim)
+        self.own = TypedLinear(types, dim)
         self.bias = nn.Parameter(torch.zeros(types, dim))
         if relations:
-            self.query = TypedLinear(types, dim, dim)
-            self.output = TypedLinear(types, dim, dim)
-            self.key_value = nn.Parameter(torch.randn(relations, dim, 2 * dim) * dim**-0.5)
+            self.query = TypedLinear(types, dim)
+            self.output = TypedLinear(types, dim)
+            self.key_value = nn.Parameter(torch.cat([alike(relations, dim), alike(relations, dim)], dim=2))
             self.relation_bias = nn.Parameter(torch.zeros(relations, heads))
             self.age = nn.Parameter(torch.zeros(relations, heads)) if ages else None
             self.weight = nn.Parameter(torch.zeros(relations, heads)) if weights else None

@@ -169,7 +169,9 @@ class TypeEncoder(nn.Module):
         for place, spec in enumerate(self.specs):
             rows = spec.rows if spec.kind == "categorical" else spec.columns
             spread = 1.0 if spec.kind == "categorical" else spec.columns**-0.5
-            self.projections.append(nn.Parameter(torch.randn(rows, dim) * spread))
+            # Inputs of equal shape start alike, whatever their node type: their texts are comparable from the first step.
+            start = torch.Generator().manual_seed(rows)
+            self.projections.append(nn.Parameter(torch.randn(rows, dim, generator=start) * spread))
             if spec.kind == "id":
                 self.tables[str(place)] = nn.Parameter(torch.randn(spec.rows, spec.columns))
                 self.register_buffer(f"seen_{place}", torch.zeros(spec.rows - 1, dtype=torch.bool))
