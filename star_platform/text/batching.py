@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ def plan(tokens: npt.NDArray[np.integer[Any]], budget: int, limit: int) -> Itera
     """
     lengths = padded_lengths(tokens, limit)
     order = np.argsort(-lengths, kind="stable")
-    steps, starts = np.unique(-lengths[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)]
-    for step, start, end in zip((-steps).tolist(), starts.tolist(), ends, strict=True):
+    bounds = [0, *(np.flatnonzero(np.diff(lengths[order])) + 1).tolist(), len(order)]
+    for start, end in pairwise(bounds):
+        step = int(lengths[order[start]]) if end > start else limit
         rows = max(1, budget // step)
         for first in range(start, end, rows):
             yield Batch(order[first : min(first + rows, end)], step)

@@ -178,7 +178,7 @@ def _details(
         "encoder_kind": encoder.kind,
         "dim": encoder.dim,
         "rows": len(read.rows),
-        "texts": len(read.distinct),
+        "distinct": len(read.distinct),
         "missing": int((~present).sum()),
         "tokens": int(tokens.sum(dtype=np.int64)),
     }

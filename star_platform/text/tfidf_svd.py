@@ -121,20 +121,22 @@ def _fit(texts: list[str], dim: int, corpus: str) -> _Basis:
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    if not texts:
+        nothing = np.zeros(0, np.int64)
+        return _Basis(corpus, np.zeros(_BUCKETS, np.float32), nothing, np.zeros((0, dim), np.float32))
     counts = _count(texts)
     seen = np.bincount(counts.indices, minlength=_BUCKETS)
     idf = (np.log((1 + len(texts)) / (1 + seen)) + 1).astype(np.float32)
     used = np.flatnonzero(seen).astype(np.int64)
     axes = np.zeros((len(used), dim), np.float32)
     rank = min(dim, len(texts), len(used))
-    if rank:
-        matrix = _weighted(counts, idf)[:, used].astype(np.float64)
-        with threadpool_limits(1):  # the order of sums, and so the last bits, depend on the number of threads
-            _, sizes, right = randomized_svd(
-                matrix, rank, n_oversamples=_OVERSAMPLES, n_iter=_ITERATIONS, random_state=_SEED
-            )
-        kept = sizes > _TINY * sizes[0]  # the rest is rounding noise of a corpus of lower rank
-        axes[:, : int(kept.sum())] = right[kept].T
+    matrix = _weighted(counts, idf)[:, used].astype(np.float64)
+    with threadpool_limits(1):  # the order of sums, and so the last bits, depend on the number of threads
+        _, sizes, right = randomized_svd(
+            matrix, rank, n_oversamples=_OVERSAMPLES, n_iter=_ITERATIONS, random_state=_SEED
+        )
+    kept = sizes > _TINY * sizes[0]  # the rest is rounding noise of a corpus of lower rank
+    axes[:, : int(kept.sum())] = right[kept].T
     return _Basis(corpus, idf, used, axes)
 
 

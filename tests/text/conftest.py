@@ -1,0 +1,107 @@
+"""A tiny BERT and a tiny decoder with random weights, saved as any Hugging Face model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from star_platform.registry.artefacts import Artefact, ArtefactStore
+
+from .tiny import WORDS
+
+
+def _save_tokenizer(folder: Path, *, decoder: bool) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = dict.fromkeys([*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)])
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    if not decoder:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        eos_token="[SEP]",
+        model_max_length=64,
+    ).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=128,
+        hidden_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        initializer_range=0.4,  # large, so that texts differ clearly
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    _save_tokenizer(folder, decoder=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    folder = tmp_path_factory.mktemp("tiny-decoder")
+    torch.manual_seed(4)
+    config = LlamaConfig(
+        vocab_size=128,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=0.4,
+    )
+    LlamaModel(config).save_pretrained(folder)
+    _save_tokenizer(folder, decoder=True)
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtefactStore:
+    return ArtefactStore(tmp_path / "artefacts")
+
+
+@pytest.fixture
+def make_texts(store: ArtefactStore) -> Callable[..., Artefact]:
+    """An artefact as `build_texts` leaves it."""
+
+    def make(texts: Sequence[str | None], fingerprint: str = "t1") -> Artefact:
+        table = pa.table(
+            {
+                "node": pa.array(range(len(texts)), pa.int32()),
+                "valid_from": pa.nulls(len(texts), pa.int64()),
+                "text": pa.array(texts, pa.string()),
+            }
+        )
+        with store.create("texts", fingerprint) as draft:
+            pq.write_table(table, draft.path / "texts.parquet")
+            draft.details["feature"] = "member.profile"
+        return store.open("texts", fingerprint)
+
+    return make
