@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -145,7 +146,10 @@ def _by_kind(stages: Sequence[Stage]) -> str:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
+    """`text` over lines of 100 characters, broken after commas only."""
+    indent = " " * len(head)
+    lines = textwrap.wrap(re.sub(r"(?<!,) ", "\u00a0", text), 100, initial_indent=head, subsequent_indent=indent)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _impact(plan: Plan) -> Iterator[str]:
