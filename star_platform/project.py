@@ -232,7 +232,7 @@ class Project:
         """The graph spec of the ready branches; raises MergeConflict."""
         from star_platform.planning.merge import merge
 
-        return merge(branches)
+        return merge(branches, self._base())
 
     def plan(self, only: Sequence[str] | None = None) -> ReleaseRequest:
         """What a release of the ready branches would do, as values; reads sources, changes nothing."""
@@ -283,6 +283,7 @@ class Project:
             text=self.encoder.describe(),
             training=self.file.training.model_dump(mode="json"),
             evaluation=self.file.evaluation.model_dump(mode="json"),
+            text_fitted=not self.encoder.cacheable,
             publishing={"feature_repo": self.file.publishing.feature_repo},
         )
 
@@ -403,19 +404,21 @@ class Project:
             if event.kind == PUBLISHED and event.release is not None and event.release not in gone
         }
 
-    def feast_state(self) -> FeastState:
-        """All that Feast shall know, from our registry."""
+    def feast_state(self, active: int | None = None) -> FeastState:
+        """All that Feast shall know, from our registry; with release `active` in front, or the active one when None."""
         from star_platform.publishing.model import FeastState
 
-        active = self.registry.active()
+        if active is None:
+            current = self.registry.active()
+            active = current.number if current else None
         return FeastState(
             offline_root=self.publisher.offline_root,
             releases=tuple(release for _, release in sorted(self.published().items())),
-            active=active.number if active else None,
+            active=active,
             consumers=self._pins(active),
         )
 
-    def _pins(self, active: Release | None) -> tuple[ConsumerPin, ...]:
+    def _pins(self, active: int | None) -> tuple[ConsumerPin, ...]:
         """Declared consumers whose release is published, with `latest` resolved through our alias."""
         from star_platform.publishing.model import ConsumerPin
         from star_platform.registry.registry import LATEST, release_number
@@ -426,7 +429,7 @@ class Project:
             number = (
                 (active.number if active else 0) if consumer.release == LATEST else release_number(consumer.release)
             )
-            if number in published:
+            if number is not None and number in published:
                 nodes = tuple(node for node in consumer.nodes if node in published[number].nodes)
                 pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))
         return tuple(pins)

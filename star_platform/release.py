@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from star_platform.errors import ArtefactError, GateFailed, RegistryError, StarError
 from star_platform.progress import SILENT, Progress
@@ -44,6 +44,12 @@ PUBLISHED = "published"
 """Event kind: what Feast holds of a release, as `PublishedRelease.record()`."""
 
 
+class FeastStates(Protocol):
+    """All that Feast shall know, from our registry; with release `active` in front, or the active one when None."""
+
+    def __call__(self, active: int | None) -> FeastState: ...
+
+
 @dataclass(frozen=True)
 class Workshop:
     """What the stages work with; `project.py` puts it together."""
@@ -57,7 +63,7 @@ class Workshop:
     training: TrainingConfig
     evaluation: EvaluationConfig
     publisher: Publisher
-    feast_state: Callable[[], FeastState]
+    feast_state: FeastStates
     progress: Progress = SILENT
 
 
@@ -361,10 +367,10 @@ def _publish(run: Run, stage: Stage) -> None:
     published = shop.publisher.publish(
         run.number,
         entity_vectors(run.graph(), embedded.path),
-        spaces={node: facts["space"] for node, facts in embedded.details["nodes"].items()},
+        spaces=dict.fromkeys(embedded.details["nodes"], embedded.details["space"]),
         as_of=run.graph().as_of,
         work_dir=shop.store.work_dir(stage.kind, f"r{run.number}-{stage.fingerprint}"),
-        state=shop.feast_state(),
+        state=shop.feast_state(None),
         progress=shop.progress,
     )
     shop.registry.note(PUBLISHED, run.number, run.request.actor, published.record(), lease=run.lease)
@@ -381,17 +387,14 @@ _EFFECTS: Mapping[str, Callable[[Run, Stage], None]] = {"publish": _publish, "ac
 
 
 def activate(
-    registry: Registry,
-    publisher: Publisher,
-    feast_state: Callable[[], FeastState],
-    number: int,
-    actor: str,
-    reason: str,
+    registry: Registry, publisher: Publisher, feast_state: FeastStates, number: int, actor: str, reason: str
 ) -> None:
     """Make release `number` the one that `latest` names, in one transaction, then let Feast follow. Reversible."""
+    state = feast_state(number)
+    state.check()
     active = registry.active()
     registry.activate(number, actor, reason, expected_previous=active.number if active else None)
-    publisher.reconcile(feast_state())
+    publisher.reconcile(state)
 
 
 def entity_vectors(graph: Graph, folder: Path) -> list[NodeVectors]:

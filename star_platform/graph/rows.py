@@ -70,7 +70,7 @@ def _windowed(compiler: Compiler, rows: ir.Table, window: str, what: str) -> tup
     if newest is None:
         return rows, 0
     start = newest - int(window[:-1]) * _SECONDS[window[-1]] * 1_000_000
-    older = _one(compiler, rows.aggregate(n=(rows.time < start).sum()), what) or 0
+    older = int(_one(compiler, rows.aggregate(n=(rows.time < start).sum()), what) or 0)
     return rows.filter(rows.time.isnull() | (rows.time >= start)), older
 
 

@@ -13,8 +13,9 @@ from star_platform.planning.canonical import canonical
 class StageSettings:
     """What besides signals and data decides the content of a release.
 
-    `text_fingerprint` is that of the opened text encoder, `text` what to call it in a plan (encoder, dim). The
-    mappings are JSON and hold seeds, so that equal settings mean equal bytes.
+    `text_fingerprint` is that of the opened text encoder, `text` what to call it in a plan (encoder, dim), and
+    `text_fitted` whether it is fitted to the texts of the release, so that all of them decide each vector. The mappings
+    are JSON and hold seeds, so that equal settings mean equal bytes.
     """
 
     text_fingerprint: str
@@ -22,6 +23,7 @@ class StageSettings:
     training: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     publishing: Mapping[str, Any] = field(default_factory=dict)
+    text_fitted: bool = False
 
 
 def settings_json(settings: StageSettings) -> dict[str, Any]:
