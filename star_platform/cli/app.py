@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = typer.main.get_command(app).main(args=given, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except StarError as error:
-        _report(error, as_json="--json" in given)
+        _report(error, given)
         return int(error.exit_code)
     except typer.Abort:
         note("stopped")
@@ -88,13 +90,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else int(ExitCode.OK)
 
 
-def _report(error: StarError, *, as_json: bool) -> None:
+def _report(error: StarError, given: Sequence[str]) -> None:
     from star_platform.cli.render import Paint, error_json, render_error
 
-    if as_json:
+    if "--json" in given:
         say_json(error_json(error))
     else:
-        note(render_error(error, Paint(wants_colour(sys.stderr))))
+        note(render_error(error, Paint(wants_colour(sys.stderr)), _project_folder(given)))
+
+
+def _project_folder(given: Sequence[str]) -> Path | None:
+    """The project that a verb was about, to look lines of its files up."""
+    from star_platform.project import find_project
+
+    named = [value for option, value in pairwise(given) if option in ("--project", "-p")]
+    try:
+        return find_project(Path(named[-1]) if named else None)
+    except StarError:
+        return None
 
 
 def _crash(error: Exception) -> int:
@@ -102,7 +115,6 @@ def _crash(error: Exception) -> int:
     import tempfile
     import traceback
     from datetime import UTC, datetime
-    from pathlib import Path
 
     trace = "".join(traceback.format_exception(error))
     if os.environ.get("STAR_DEBUG"):

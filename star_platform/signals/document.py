@@ -130,8 +130,9 @@ def relative_name(path: Path, root: Path | None) -> str:
 
 def _diagnostic(file: str, lines: tuple[str, ...], problem: Problem) -> Diagnostic:
     start = problem.start
-    length = max(1, min(problem.length, len(lines[start.line]) - start.column))
-    place = Place(file, start.line + 1, start.column + 1, length)
+    column = min(start.column, max(0, len(lines[start.line]) - 1))  # a line end has no column of its own
+    length = max(1, min(problem.length, len(lines[start.line]) - column))
+    place = Place(file, start.line + 1, column + 1, length)
     return Diagnostic(problem.code, problem.message, place, lines[start.line], problem.label, problem.notes)
 
 

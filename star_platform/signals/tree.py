@@ -362,11 +362,10 @@ def _syntax_problem(text: str, lines: Lines, error: YAMLError) -> Problem:
 
 
 def _syntax_notes(line: str) -> tuple[str, ...]:
-    notes = []
-    if line.count('"') % 2 or line.count("'") % 2:
-        notes.append("a quote that opens must close")
     if line.count("{") != line.count("}") or line.count("[") != line.count("]"):
-        notes.append("every { and [ needs its closing } or ]")
+        return ("every { and [ needs its closing } or ]",)
+    if line.count('"') % 2 or line.count("'") % 2:
+        return ("a quote that opens must close",)
     if ": " in line.partition(": ")[2]:
-        notes.append("text that holds ': ' must stand in quotes")
-    return (*notes, "look at this line and at the one above it: indentation, quotes, a missing ':'")
+        return ("text that holds ': ' must stand in quotes",)
+    return ("look at this line and at the one above it: indentation, quotes, a missing ':'",)

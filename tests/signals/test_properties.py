@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from star_platform.cli.render import diagnostic_json, render_diagnostics
@@ -57,6 +57,7 @@ def test_damage_gives_diagnostics_inside_the_file(folder: Path, text: str) -> No
 
 @settings(deadline=None)
 @given(text=st.text(max_size=200))
+@example(text="&\na: 1\n")
 def test_random_text(folder: Path, text: str) -> None:
     assert look(folder, text.encode("utf-8", "surrogatepass"))
 
