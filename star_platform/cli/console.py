@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
+SHORT_SECONDS = 2.0
+"""Tasks below this need no line of their own."""
+
+
 def open_progress(stream: TextIO | None = None) -> Progress:
     """The progress that fits `stream` (stderr): bars when it is a terminal, lines when it is a file or a pipe."""
     stream = stream or sys.stderr
@@ -64,7 +68,7 @@ class _Bar:
 
 
 class _Lines:
-    """One line when a task starts, one every 10 %, one when it ends."""
+    """A line every 10 % and one at the end, for tasks that take a while; the others pass in silence."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -75,35 +79,42 @@ class _Lines:
 
     @contextmanager
     def task(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Task]:
-        line = _Line(self._stream, f"  {name}", total, unit)
-        line.print("started")
+        line = _Line(self, f"  {name}", total, unit)
         yield line
-        line.print("done")
+        line.end()
 
 
 class _Line:
-    def __init__(self, stream: TextIO, name: str, total: int | None, unit: str) -> None:
-        self._stream, self._name, self._total, self._unit = stream, name, total, unit
+    def __init__(self, lines: _Lines, name: str, total: int | None, unit: str) -> None:
+        self._lines, self._name, self._total, self._unit = lines, name, total, unit
         self._start, self._done, self._tenths, self._figures = time.monotonic(), 0, 0, ""
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
         tenths = 10 * self._done // self._total if self._total else 0
-        if self._tenths < tenths < 10:
+        if self._tenths < tenths < 10 and self._seconds >= SHORT_SECONDS:
             self._tenths = tenths
-            self.print(f"{10 * tenths} %")
+            left = self._seconds * (self._total or 0) / self._done - self._seconds
+            self._print(f"{10 * tenths} %", f"{left:.0f} s left")
 
     def note(self, **figures: float | str) -> None:
         self._figures = format_figures(figures)
 
-    def print(self, state: str) -> None:
-        parts = [f"{self._name}: {state}"]
+    def end(self) -> None:
+        if self._seconds >= SHORT_SECONDS:
+            self._print("done", f"{self._seconds:.0f} s")
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def _print(self, state: str, time_: str) -> None:
+        parts = [f"{self._name}: {state}", time_]
         if self._done:
-            parts.append(format_rate(self._done, time.monotonic() - self._start, self._unit))
+            parts.append(format_rate(self._done, self._seconds, self._unit))
         if self._figures:
             parts.append(self._figures)
-        self._stream.write(", ".join(parts) + "\n")
-        self._stream.flush()
+        self._lines.line(", ".join(parts))
 
 
 def format_rate(done: int, seconds: float, unit: str) -> str:
