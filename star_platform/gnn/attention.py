@@ -29,7 +29,8 @@ def alike(count: int, dim: int) -> Tensor:
     So nodes of all types and messages of all relations share one space from the first step, and two nodes that
     have something in common, a text or a neighbour, begin with a positive dot product.
     """
-    return torch.eye(dim).repeat(count, 1, 1) + torch.randn(count, dim, dim) * (0.1 * dim**-0.5)
+    start: Tensor = torch.eye(dim).repeat(count, 1, 1) + torch.randn(count, dim, dim) * (0.1 * dim**-0.5)
+    return start
 
 
 class TypedLinear(nn.Module):

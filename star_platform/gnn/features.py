@@ -85,7 +85,7 @@ class InputReader:
 
     def read(self, node: str, nodes: NDArray[np.int64], times: NDArray[np.int64]) -> TypeInputs:
         """The inputs of nodes `int64[n]` of one type as they were strictly before `times`, microseconds."""
-        distinct, inverse = kernels.unique_rows(nodes, self._num_nodes[node])
+        distinct, inverse = kernels.unique_rows(nodes)
         values = tuple(
             torch.from_numpy(
                 self._value(node, spec, nodes, times) if spec.per_item else self._value(node, spec, distinct)
@@ -169,8 +169,9 @@ class TypeEncoder(nn.Module):
         for place, spec in enumerate(self.specs):
             rows = spec.rows if spec.kind == "categorical" else spec.columns
             spread = 1.0 if spec.kind == "categorical" else spec.columns**-0.5
-            # Inputs of equal shape start alike, whatever their node type: their texts are comparable from the first step.
-            start = torch.Generator().manual_seed(rows)
+            start = torch.default_generator
+            if spec.kind == "dense":  # of equal width start alike: texts of all node types are comparable from step one
+                start = torch.Generator().manual_seed(torch.initial_seed() + rows)
             self.projections.append(nn.Parameter(torch.randn(rows, dim, generator=start) * spread))
             if spec.kind == "id":
                 self.tables[str(place)] = nn.Parameter(torch.randn(spec.rows, spec.columns))

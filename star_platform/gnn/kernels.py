@@ -52,22 +52,29 @@ def unique_pairs(
 
 
 @kernel
-def unique_rows(nodes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """As `np.unique(nodes, return_inverse=True)` for values in `[0, size)`, by a mark per value."""
-    place = np.full(size, -1, dtype=np.int32)
-    for node in nodes:
-        place[node] = 0
+def unique_rows(nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct values of `nodes` (none negative) in order of first appearance, and the place of each among them.
+
+    By an open-addressing table: the cost does not depend on the size of the graph.
+    """
+    n = len(nodes)
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    table = np.full(size, -1, dtype=np.int32)
+    distinct = np.empty(n, dtype=np.int64)
+    inverse = np.empty(n, dtype=np.int64)
     count = 0
-    for node in range(size):
-        if place[node] == 0:
-            place[node] = count
+    for i in range(n):
+        slot = (np.uint64(nodes[i]) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(20)) & np.uint64(size - 1)
+        while table[slot] >= 0 and distinct[table[slot]] != nodes[i]:
+            slot = (slot + np.uint64(1)) & np.uint64(size - 1)
+        if table[slot] < 0:
+            table[slot] = count
+            distinct[count] = nodes[i]
             count += 1
-    distinct = np.empty(count, dtype=np.int64)
-    inverse = np.empty(len(nodes), dtype=np.int64)
-    for i in range(len(nodes)):
-        inverse[i] = place[nodes[i]]
-        distinct[inverse[i]] = nodes[i]
-    return distinct, inverse
+        inverse[i] = table[slot]
+    return distinct[:count].copy(), inverse
 
 
 @kernel

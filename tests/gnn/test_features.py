@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from star_platform.gnn import kernels
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputReader, InputSpec, TypeEncoder, id_codes, read_activity
 from star_platform.graph.storage import EdgeType
@@ -101,3 +104,11 @@ def test_identity_codes_depend_on_the_id_alone() -> None:
     assert np.array_equal(codes[1:3], id_codes(pa.array(["skip", "Zürich", "y" * 300]).slice(1), 96))
     assert np.abs(codes @ codes.T - 96 * np.eye(4)).max() < 45
     assert np.array_equal(id_codes(pa.array([7, 8]), 8), id_codes(pa.array(["7", "8"]), 8))
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=200) | st.lists(st.integers(0, 5), max_size=50))
+def test_unique_rows(values: list[int]) -> None:
+    nodes = np.array(values, dtype=np.int64)
+    distinct, inverse = kernels.unique_rows(nodes)
+    assert np.array_equal(np.sort(distinct), np.unique(nodes))
+    assert np.array_equal(distinct[inverse], nodes)

@@ -75,6 +75,9 @@ class KillAfter:
     def note(self, **figures: float | str) -> None:
         pass
 
+    def line(self, text: str) -> None:
+        pass
+
 
 def test_a_killed_run_resumes_to_the_same_bytes(graph: Graph, tmp_path: Path) -> None:
     objectives = {"views": views("in-batch"), "applied": applied(0.5)}
