@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Budget = Literal["joint", "per-relation"]
 UNDATED: int = int(np.iinfo(np.int64).min)
 """Time of an edge without one: earlier than every moment, so always valid."""
+_BUILT: WeakKeyDictionary[Graph, dict[Budget, Adjacency]] = WeakKeyDictionary()
+"""Kept as long as the graph is: training, embedding and evaluation read the same edges."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,16 @@ class Adjacency:
 
     @classmethod
     def of(cls, graph: Graph, budget: Budget = "joint") -> Adjacency:
-        """Built in memory in about a second per 30 M edges: 16 bytes an edge, 20 with weights.
+        """Built once per graph and budget, in memory: about a second per 30 M edges, 16 bytes an edge, 20 with weights.
 
         Raises:
             GraphError: G050 when ids do not fit: 2^31 nodes or more, or 2^15 edge types or more.
         """
-        counts = {name: graph.num_nodes(name) for name in graph.node_types}
-        return cls.from_edges(counts, (graph.edges(edge_type) for edge_type in graph.edge_types), budget)
+        built = _BUILT.setdefault(graph, {})
+        if budget not in built:
+            counts = {name: graph.num_nodes(name) for name in graph.node_types}
+            built[budget] = cls.from_edges(counts, (graph.edges(name) for name in graph.edge_types), budget)
+        return built[budget]
 
     @classmethod
     def from_edges(

@@ -1,0 +1,196 @@
+"""Judge a release: every objective, on examples later than all of training, beside simple baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_platform.evaluation.baselines import (
+    FrozenMethod,
+    Method,
+    ModelMethod,
+    Popularity,
+    TextCosine,
+    TextProfiles,
+    train_without_graph,
+)
+from star_platform.evaluation.cases import Cases, build_cases
+from star_platform.evaluation.config import EvaluationConfig, Gate
+from star_platform.evaluation.history import interactions_before
+from star_platform.evaluation.measure import Comparison, choose_ranked, score_cases
+from star_platform.gnn.scoring import Scorer
+from star_platform.gnn.split import TimeSplit, split
+from star_platform.graph.storage import Graph
+from star_platform.progress import SILENT, Progress
+from star_platform.signals.model import LinkPrediction
+
+SCHEMA_VERSION = 1
+RELEASE, FROZEN = "release", "release-frozen"
+BUCKETS = (("0", 0, 0), ("1-2", 1, 2), ("3-9", 3, 9), ("10+", 10, np.iinfo(np.int64).max))
+ABOUT = {
+    RELEASE: "the trained model; both nodes as they were strictly before the moment of the example",
+    FROZEN: "the same model with all nodes as they were when the test begins, as a reader of vectors published then",
+    "popularity": "edges of the objective into the destination strictly before",
+    "text-cosine": "cosine of the source's texts and those of what it met strictly before, and the destination's text",
+    "no-graph": "the same encoder, features, examples and training, without neighbours and activity counts",
+}
+
+
+def evaluate(
+    graph: Graph,
+    model_dir: Path,
+    objectives: Mapping[str, LinkPrediction],
+    config: EvaluationConfig,
+    work_dir: Path,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Measure the model in `model_dir` and the baselines of `config`; equal inputs give an equal report.
+
+    `work_dir` holds the model that the `no-graph` baseline trains and its checkpoints: a killed run goes on there.
+
+    Returns:
+        JSON: per objective counts, AUC, Recall@k and MRR of each method with 95 % intervals by member-cluster bootstrap
+        (and DeLong's beside that of AUC), paired differences release - baseline on the same resamples, the same by
+        history and cohort, how negatives were drawn; and `gate_failures`, sentences, empty when the gate is passed.
+
+    Raises:
+        TrainingError: M001-M004 for objectives that the graph cannot serve, M008, M009 for the model.
+    """
+    scorer = Scorer(graph, model_dir)
+    training = scorer.model.config
+    trained = {name: objectives[name] for name in sorted(objectives) if objectives[name].weight > 0}
+    splits = split(graph, dict(objectives), training)
+    plain = (
+        train_without_graph(graph, trained, training, work_dir, progress) if "no-graph" in config.baselines else None
+    )
+    texts = TextProfiles(graph) if "text-cosine" in config.baselines else None
+    notes = []
+    if texts is not None and texts.dim == 0:
+        notes.append("text-cosine was not measured: the graph has no text feature")
+        texts = None
+    report: dict[str, Any] = {}
+    with progress.task("evaluate", total=len(trained) * (len(config.baselines) + 2), unit="methods") as task:
+        for name, objective in trained.items():
+            part = splits[name]
+            cases = build_cases(graph, name, objective, part, config)
+            ranked = choose_ranked(cases, graph.num_nodes(part.edge.dst), config.seed)
+            created = graph.created_at(part.edge.dst)
+            scores = {}
+            for method_name, method in _methods(graph, scorer, plain, texts, name, objective, part, config).items():
+                scores[method_name] = score_cases(method, cases, ranked, created, config.k)
+                task.advance()
+            comparison = Comparison(cases, ranked, scores, config)
+            report[name] = _objective(graph, comparison, cases, part, config)
+    failures = [failure for name in report for failure in gate_failures(name, report[name], config.gate)]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "k": config.k,
+        "about": {name: ABOUT[name] for name in ABOUT if any(name in each["methods"] for each in report.values())},
+        "objectives": report,
+        "notes": notes,
+        "gate": config.gate.model_dump(mode="json"),
+        "gate_failures": failures,
+    }
+
+
+def _methods(
+    graph: Graph,
+    scorer: Scorer,
+    plain: Scorer | None,
+    texts: TextProfiles | None,
+    name: str,
+    objective: LinkPrediction,
+    part: TimeSplit,
+    config: EvaluationConfig,
+) -> dict[str, Method]:
+    methods: dict[str, Method] = {RELEASE: ModelMethod(scorer, name)}
+    if len(part.test):
+        methods[FROZEN] = FrozenMethod(scorer.frozen(part.test_start), name)
+    if "popularity" in config.baselines:
+        methods["popularity"] = Popularity(graph, part.edge, objective.label)
+    if texts is not None:
+        methods["text-cosine"] = TextCosine(texts, part.edge, graph.num_nodes(part.edge.dst))
+    if plain is not None:
+        methods["no-graph"] = ModelMethod(plain, name)
+    return methods
+
+
+def _objective(
+    graph: Graph, comparison: Comparison, cases: Cases, part: TimeSplit, config: EvaluationConfig
+) -> dict[str, Any]:
+    ranked = comparison.ranked
+    return {
+        "edge": list(part.edge),
+        "members_are": part.edge.src,
+        "test_start": part.test_start,
+        "test": {
+            "available": cases.available,
+            "met_before": cases.met_before,
+            "scored": cases.positives,
+            "new_pairs_only": config.new_pairs_only,
+        },
+        "negatives_are": negatives_text(cases, config),
+        "ranking": {
+            "k": config.k,
+            "candidates": graph.num_nodes(part.edge.dst),
+            "moments": len(ranked.groups),
+            "text": (
+                "every positive among all destinations that existed, but for known pairs of its source; candidates are "
+                f"seen at {len(ranked.groups)} moments of the test, none later than the query; ties count as on average"
+            ),
+        },
+        **comparison.figures(),
+        "groups": _groups(graph, comparison, cases, part),
+    }
+
+
+def negatives_text(cases: Cases, config: EvaluationConfig) -> str:
+    """How negatives came about, and whether some of them may be positives that nobody saw."""
+    if not cases.drawn:
+        return "rows that carry a negative label (or edges declared as negatives); none was drawn"
+    known = "joined by any edge at any time" if config.new_pairs_only else "of the objective's own edge at any time"
+    return (
+        f"{config.negatives} per positive, uniform over destinations that existed then, seen at the positive's moment; "
+        f"pairs {known} are never drawn, but a pair that nobody observed may still be a match"
+    )
+
+
+def _groups(graph: Graph, comparison: Comparison, cases: Cases, part: TimeSplit) -> dict[str, Any]:
+    """The same figures by how much is known of either side, and by cohort of either side.
+
+    Drawn negatives belong to the group of their positive.
+    """
+    edge, owner = part.edge, cases.example if cases.drawn else np.arange(len(cases.src))
+    groups: dict[str, Any] = {}
+    for side, node, nodes in (("source", edge.src, cases.src), ("destination", edge.dst, cases.dst)):
+        history = interactions_before(graph, node, nodes, cases.times)[owner]
+        groups[f"{side} interactions before"] = {
+            label: comparison.figures((history >= low) & (history <= high)) for label, low, high in BUCKETS
+        }
+        for cohort, (codes, names) in sorted(graph.cohorts(node).items()):
+            of_rows: NDArray[np.int32] = np.asarray(codes)[nodes][owner]
+            groups[f"{side} cohort {cohort}"] = {
+                label: comparison.figures(of_rows == code)
+                for code, label in [*enumerate(names), (-1, "unknown")]
+                if (of_rows == code).any()
+            }
+    return groups
+
+
+def gate_failures(name: str, objective: Mapping[str, Any], gate: Gate) -> list[str]:
+    """What of the gate an objective does not pass."""
+    failures = []
+    figure = objective["methods"][RELEASE]["auc"]
+    if gate.min_auc is not None and (figure["low"] is None or figure["low"] < gate.min_auc):
+        low = "undefined" if figure["low"] is None else f"{figure['low']:.4f}"
+        failures.append(f"{name}: the lower end of the AUC is {low}, below {gate.min_auc}")
+    if gate.beat_baselines:
+        for baseline, difference in sorted(objective["differences"].items()):
+            low = difference["auc"]["low"]
+            if baseline != FROZEN and (low is None or low <= 0.0):
+                failures.append(f"{name}: the release is not shown to beat {baseline} in AUC")
+    return failures
