@@ -87,31 +87,40 @@ class InputReader:
         """The inputs of nodes `int64[n]` of one type as they were strictly before `times`, microseconds."""
         distinct, inverse = kernels.unique_rows(nodes)
         values = tuple(
-            torch.from_numpy(
-                self._value(node, spec, nodes, times) if spec.per_item else self._value(node, spec, distinct)
-            )
+            self._value(node, spec, nodes, times) if spec.per_item else self._value(node, spec, distinct)
             for spec in self.specs[node]
         )
         return TypeInputs(len(distinct), torch.from_numpy(inverse), values)
 
     def _value(
         self, node: str, spec: InputSpec, nodes: NDArray[np.int64], times: NDArray[np.int64] | None = None
-    ) -> NDArray[Any]:
+    ) -> Tensor:
         if spec.kind == "id":
-            return nodes
-        if spec.kind == "code":
-            return np.ascontiguousarray(self._codes[node][nodes])
-        if spec.kind == "activity":
-            assert times is not None  # noqa: S101 - per item by construction
-            return read_activity(self._incoming[node], nodes, times)
-        feature = self._features[node][spec.name]
-        assert feature.values is not None  # noqa: S101 - only `id` has none
-        rows = feature.rows(nodes, times)
+            return torch.from_numpy(nodes)
+        feature = self._features[node].get(spec.name)
         if spec.kind == "categorical":
-            return np.where(rows >= 0, feature.values[rows], 0).astype(np.int64)
-        out = np.empty((len(nodes), spec.columns), dtype=np.float32)
-        kernels.gather_rows(feature.values, rows, spec.scale, out)
+            assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
+            return torch.from_numpy(_codes_at(feature.values, feature.rows(nodes, times)))
+        # Torch allocates on 64 bytes, numpy on 16: with operands that lie differently from run to run, matrix products
+        # may differ in the last bit.
+        out = torch.empty(len(nodes), spec.columns)
+        if spec.kind == "code":
+            np.take(self._codes[node], nodes, axis=0, out=out.numpy())
+        elif spec.kind == "activity":
+            assert times is not None  # noqa: S101 - per item by construction
+            read_activity(self._incoming[node], nodes, times, out.numpy())
+        else:
+            assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
+            kernels.gather_rows(feature.values, feature.rows(nodes, times), spec.scale, out.numpy())
         return out
+
+
+def _codes_at(values: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The code of each row, 0 for a missing one."""
+    codes = np.zeros(len(rows), dtype=np.int64)
+    known = rows >= 0
+    codes[known] = values[rows[known]]
+    return codes
 
 
 def _feature_spec(feature: FeatureArray, num_nodes: int) -> InputSpec:
@@ -136,15 +145,13 @@ def _scale(feature: FeatureArray) -> float:
 
 
 def read_activity(
-    incoming: Sequence[EdgeArrays], nodes: NDArray[np.int64], times: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """float32[n, 3 x relations]: per incoming relation what `kernels.activity` tells, strictly before `times`."""
-    out = np.empty((len(nodes), len(incoming), 3), dtype=np.float32)
+    incoming: Sequence[EdgeArrays], nodes: NDArray[np.int64], times: NDArray[np.int64], out: NDArray[np.float32]
+) -> None:
+    """Into `out`, float32[n, 3 x relations]: what `kernels.activity` tells of each relation before `times`."""
     none = np.empty(0, dtype=np.int64)
     for place, edges in enumerate(incoming):
         timestamps = none if edges.timestamps is None else edges.timestamps
-        kernels.activity(edges.indptr, timestamps, nodes, times, out[:, place])
-    return out.reshape(len(nodes), 3 * len(incoming))
+        kernels.activity(edges.indptr, timestamps, nodes, times, out[:, 3 * place : 3 * place + 3])
 
 
 def id_codes(ids: pa.Array[Any], width: int) -> NDArray[np.float32]:

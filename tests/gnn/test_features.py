@@ -91,7 +91,8 @@ def test_activity_counts_strictly_earlier_edges(tmp_path: Path) -> None:
     writer.edge("undated", "a", "b", ([0, 1], [0, 1]))
     graph = writer.finish()
     incoming = [graph.edges(EdgeType("a", "dated", "b")), graph.edges(EdgeType("a", "undated", "b"))]
-    out = read_activity(incoming, np.array([0, 0, 0, 1]), np.array([2 * hour, 2 * hour + 1, 0, 5 * hour]))
+    out = np.empty((4, 6), dtype=np.float32)
+    read_activity(incoming, np.array([0, 0, 0, 1]), np.array([2 * hour, 2 * hour + 1, 0, 5 * hour]), out)
     assert np.allclose(out[0], [np.log(3), 1, np.log(2), np.log(2), 1, 0])
     assert np.allclose(out[1], [np.log(4), 1, 0, np.log(2), 1, 0], atol=1e-6)
     assert np.allclose(out[2], [0, 0, 0, np.log(2), 1, 0])
