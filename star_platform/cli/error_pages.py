@@ -1,4 +1,4 @@
-"""Pages of the codes that concern the command line and star.yaml."""
+"""Pages of the codes of the command line, of star.yaml, and of releases as a whole."""
 
 from __future__ import annotations
 
@@ -58,5 +58,37 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "The project's name is part of the names that Feast and its stores use: lower case letters, digits and '_', "
         "starting with a letter, at most 40 characters.",
         fix="star-platform init marketplace --name job_board",
+    ),
+    "U022": ErrorPage(
+        "Feast differs from the registry",
+        "Feast's registry is a projection of ours: somebody changed it by hand, or a publication was interrupted. The "
+        "vectors themselves are not concerned.",
+        fix="star-platform doctor --repair",
+    ),
+    "U023": ErrorPage(
+        "the disk is nearly full",
+        "A release writes its artefacts beside those it replaces, so it needs room for both.",
+        fix="df -h .\n# then make room, or set `artefacts:` in star.yaml to a folder on another disk",
+    ),
+    "R020": ErrorPage(
+        "an interrupted release cannot go on",
+        "Branches, data or settings have changed since the release was started, so it would mix two states. A new "
+        "release reuses every finished stage whose input is still the same.",
+        fix="star-platform release",
+    ),
+    "R021": ErrorPage(
+        "nothing to resume",
+        "`star-platform release --resume` goes on with a release that was interrupted, and there is none.",
+        fix="star-platform releases\nstar-platform release",
+    ),
+    "R022": ErrorPage(
+        "no release is active yet",
+        "'latest' is the active release, and no release has been activated so far.",
+        fix="star-platform release",
+    ),
+    "R023": ErrorPage(
+        "a release that is not published",
+        "Vectors are read from releases whose publication was finished and verified.",
+        fix="star-platform releases      # lists every release with its state",
     ),
 }

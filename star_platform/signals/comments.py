@@ -60,7 +60,7 @@ def attach(document: Document) -> Notes:
     """Every comment of `document`, at the entry it belongs to."""
     entries = sorted(_entries(document.root, ()), key=lambda entry: (entry.start.index, len(entry.steps)))
     notes = Notes()
-    for comment in _comments(document):
+    for comment in find_comments(document):
         _place(document, notes, entries, comment)
     _blank_lines(document, notes, entries)
     return notes
@@ -92,7 +92,7 @@ def _is_block(node: Node) -> bool:
     return isinstance(node, MappingNode | SequenceNode) and not node.flow
 
 
-def _comments(document: Document) -> Iterator[Comment]:
+def find_comments(document: Document) -> Iterator[Comment]:
     """Comments are what begins with # outside of every scalar."""
     text, lines = list(document.text), Lines(document.text)
     for node in _scalars(document.root):

@@ -151,7 +151,7 @@ class _Writer:
             part = self._one_line(value, (*steps, str(key.value)))
             if part is None:
                 return None
-            parts.append(f"{self._raw(key)}: {part}".rstrip())
+            parts.append(f"{self._raw(key)}: {part or 'null'}")
         return f"{{{', '.join(parts)}}}"
 
     def _raw(self, node: ScalarNode) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from star_platform.cli.init import BRANCH_YAML
 from star_platform.errors import SignalErrors
+from star_platform.signals.comments import find_comments
+from star_platform.signals.document import parse_document
 from star_platform.signals.fmt import format_file, format_text
 from star_platform.signals.tree import parse, plain
 from tests.conftest import REPOSITORY
@@ -33,11 +34,14 @@ def _comparable(value: object) -> object:
 
 
 def comments(text: str) -> list[str]:
-    return sorted(re.findall(r"# (?:note|beside|the end|lead|src)[ 0-9a-z]*", text))
+    document, _ = parse_document("text", text)
+    assert document is not None
+    return sorted(comment.text for comment in find_comments(document))
 
 
 @settings(max_examples=60, deadline=None)
 @given(text=commented())
+@example(text=VALID)
 def test_comments_stay_and_nothing_else_changes(text: str) -> None:
     formatted = format_text(text)
     assert meaning(formatted) == meaning(text)
@@ -47,12 +51,14 @@ def test_comments_stay_and_nothing_else_changes(text: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(text=damaged())
+@example(text="a: {p:, q: 1}\n")
 def test_whatever_is_yaml_keeps_its_meaning(text: str) -> None:
     try:
         formatted = format_text(text)
     except SignalErrors:
         return
     assert meaning(formatted) == meaning(text)
+    assert comments(formatted) == comments(text)
     assert format_text(formatted) == formatted
 
 
