@@ -139,7 +139,7 @@ class Database:
             return RegistryError(
                 "R004",
                 f"the registry at {self} has schema {status.found}; this version needs {status.needed}",
-                hint="run `star-platform doctor --upgrade`; take a backup first",
+                hint="run `star-platform doctor --repair`; take a backup first",
             )
         return RegistryError(
             "R005",

@@ -30,7 +30,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "The registry's schema is older than this version",
         "A new version of the platform brought migrations that this registry has not seen. It is not changed "
         "without being asked, because colleagues with the older version could not use it any more.",
-        fix="Back the database up, then run `star-platform doctor --upgrade`.",
+        fix="Back the database up, then run `star-platform doctor --repair`.",
     ),
     "R005": ErrorPage(
         "The registry's schema is newer than this version",

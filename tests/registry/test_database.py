@@ -104,7 +104,7 @@ def test_older_schema_names_the_way_out(registry: Registry, tmp_path: Path, monk
     with pytest.raises(RegistryError) as caught:
         later.releases()
     assert caught.value.code == "R004"
-    assert "doctor --upgrade" in (caught.value.hint or "")
+    assert "doctor --repair" in (caught.value.hint or "")
     later.upgrade()
     assert [release.number for release in later.releases()] == [1]
 
