@@ -46,7 +46,11 @@ from star_platform.demo.world import (
 
 VERSION = 1
 """Raised when the same size and seed give other data, so that data on disk is made anew."""
-APPLIES_PER_MEMBER = 16
+APPLIES_PER_MEMBER = 12
+REACTIONS_PER_MEMBER = 7
+"""As many saves, and as many dismisses."""
+INMAILS_PER_MEMBER = 5
+IMPRESSIONS_PER_MEMBER = 10
 CANDIDATES = 48
 """Open jobs that a member looks at before applying to the one that appeals most."""
 CHUNK = 50_000
@@ -230,7 +234,7 @@ def _applies(world: World) -> pa.Table:
 
 def _reactions(world: World) -> pa.Table:
     """Saves follow the same appeal as applications; dismissed is what looks right and is not: field, not speciality."""
-    count = 10 * len(world.members.ids)
+    count = REACTIONS_PER_MEMBER * len(world.members.ids)
     members, times = _visits(world, count, START, AS_OF)
     saved = _choose(world, members, times)
     watchers, watched = _visits(world, count, START, AS_OF)
@@ -257,7 +261,7 @@ def _reactions(world: World) -> pa.Table:
 def _inmails(world: World) -> pa.Table:
     """Recruiters write to members of their speciality, newcomers included; those who want it answer."""
     rng, people = world.rng, world.members
-    count = 5 * len(people.ids)
+    count = INMAILS_PER_MEMBER * len(people.ids)
     recruiters = rng.integers(0, len(world.recruiter_company), count)
     times = START + (rng.random(count) * HISTORY_DAYS * DAY).astype(np.int64)
     looked_at = rng.integers(0, len(people.ids), (count, CANDIDATES))
@@ -282,7 +286,7 @@ def _inmails(world: World) -> pa.Table:
 def _impressions(world: World) -> pa.Table:
     """What a downstream team logged in the weeks after: a job shown to a member, and whether the member applied."""
     rng = world.rng
-    count = 10 * len(world.members.ids)
+    count = IMPRESSIONS_PER_MEMBER * len(world.members.ids)
     members, times = _visits(world, count, AS_OF, AS_OF + FUTURE_DAYS * DAY)
     field = FIELD_OF[world.members.speciality[members]]
 
