@@ -117,22 +117,22 @@ class BatchMaker:
             allowed = self._allowed(examples, examples.dst, examples.times)
             log_q = torch.from_numpy(np.tile(self._log_q(examples.dst, n), 2))
         else:
-            drawn, moments = self._draw(examples, key.step)
+            drawn, moments, alive = self._draw(examples, key.step)
             gids.append(self.reader.gids(dst, drawn))
             times.append(moments)
-            allowed = self._allowed(examples, drawn, moments)
+            allowed = self._allowed(examples, drawn, moments) & torch.from_numpy(alive)
         trees = self.reader.read(np.concatenate(gids), np.concatenate(times), key.step)
         return Batch(key.objective, trees, n, labels, self.kind == "in-batch", allowed, log_q)
 
-    def _draw(self, examples: Examples, step: int) -> tuple[Int64Array, Int64Array]:
-        """Uniform negatives, and the moment at which each is seen: that of some example of the batch."""
+    def _draw(self, examples: Examples, step: int) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
+        """Uniform negatives, the moment at which each is seen (that of some example), and whether it existed then."""
         rng = np.random.default_rng((self.config.seed, step, 1))
         count = self.config.negatives
         moments = np.sort(examples.times[rng.integers(len(examples), size=count)])
         if self._created is None or self._by_creation is None:
-            return rng.integers(self.num_dst, size=count), moments
-        valid = np.searchsorted(self._created, moments, side="right")
-        return self._by_creation[(rng.random(count) * valid).astype(np.int64)], moments
+            return rng.integers(self.num_dst, size=count), moments, np.ones(count, dtype=bool)
+        existing = np.searchsorted(self._created, moments, side="right")
+        return self._by_creation[(rng.random(count) * existing).astype(np.int64)], moments, existing > 0
 
     def _allowed(self, examples: Examples, negatives: Int64Array, moments: Int64Array) -> Tensor:
         """Neither a known positive of the source, nor seen at a moment after the example's."""

@@ -19,11 +19,13 @@ FAST = TrainingConfig(
 )
 
 
-def planted_graph(path: Path, seed: int = 0, extra: int = 0, at: int = START + 31 * DAY) -> Graph:
+def planted_graph(
+    path: Path, seed: int = 0, extra: int = 0, at: int = START + 31 * DAY, created_at: np.ndarray | None = None
+) -> Graph:
     """`extra` adds that many random views at one moment, without changing anything else."""
     rng = np.random.default_rng(seed)
     writer = GraphWriter(path)
-    writer.node("job", [f"j{i}" for i in range(JOBS)])
+    writer.node("job", [f"j{i}" for i in range(JOBS)], created_at=created_at)
     writer.node("member", list(range(MEMBERS)))
     writer.node("topic", [f"t{i}" for i in range(TOPICS)], "attribute")
     topic_of_job = np.arange(JOBS) % TOPICS

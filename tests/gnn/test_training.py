@@ -15,7 +15,7 @@ from star_platform.gnn.inference import embed
 from star_platform.gnn.model_io import CONFIG, WEIGHTS, load_model
 from star_platform.gnn.trainer import HISTORY, Trainer, train
 from star_platform.graph.storage import Graph
-from tests.gnn.planted import FAST, MEMBERS, applied, planted_graph, views
+from tests.gnn.planted import DAY, FAST, JOBS, MEMBERS, START, applied, planted_graph, views
 
 SHORT = FAST.model_copy(update={"max_epochs": 2})
 FILES = (WEIGHTS, CONFIG, HISTORY)
@@ -134,7 +134,7 @@ def test_negatives_are_neither_known_nor_later_than_the_example(graph: Graph) ->
         maker = trainer.training._makers[name]
         examples = part.train.take(key.examples)
         batch = maker.make(key)
-        dst, times = (examples.dst, examples.times) if name == "batch" else maker._draw(examples, key.step)
+        dst, times = (examples.dst, examples.times) if name == "batch" else maker._draw(examples, key.step)[:2]
         assert batch.allowed is not None
         for i, j in zip(*(side.tolist() for side in batch.allowed.numpy().nonzero()), strict=True):
             assert (int(examples.src[i]), int(dst[j])) not in train_pairs
@@ -185,3 +185,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         trainer.model.decoder("views").bias.fill_(float("nan"))
     with pytest.raises(TrainingError, match="M005"):
         trainer._step(trainer.training.make(trainer.training.epoch(0)[0]))
+
+
+def test_drawn_negatives_existed_at_their_moment(tmp_path: Path) -> None:
+    created = START + np.arange(JOBS) * DAY // 4
+    created[:3] = START + 2 * DAY  # nothing exists before the third day
+    graph = planted_graph(tmp_path / "graph", created_at=np.maximum(created, START + 2 * DAY))
+    trainer = Trainer(graph, {"views": views()}, SHORT)
+    for key in trainer.training.epoch(0):
+        maker = trainer.training._makers["views"]
+        drawn, moments, alive = maker._draw(maker.examples.take(key.examples), key.step)
+        assert np.array_equal(alive, moments >= START + 2 * DAY)
+        assert (created[drawn[alive]] <= moments[alive]).all()
+        allowed = maker.make(key).allowed
+        assert allowed is not None
+        assert not allowed.numpy()[:, ~alive].any()
