@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +22,14 @@ def take_turns(runs: Mapping[str, Callable[[], object]], rounds: int, warm: int 
             if turn >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def in_subprocess(module: str, *arguments: str) -> dict[str, Any]:
+    """What `python -m module arguments` prints as JSON on its last line: a run with a memory peak of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""Numba kernels that turn unordered edges into CSC: a counting sort by destination, a stable order inside each, dedupe.
+"""Numba kernels that turn unordered edges into CSC: counting sort by range of destinations, radix sort inside, dedupe.
 
 All kernels release the GIL. The order of edges is total up to equal rows (time, source, weight, labels), so the result
 does not depend on the order in which rows arrive.
@@ -14,14 +14,16 @@ import numpy.typing as npt
 from star_platform.graph.kernels import kernel
 
 NULL_TIME = int(np.iinfo(np.int64).min)
+FOREVER = 1 << 62
+"""Times beyond this many microseconds are no times: DuckDB's infinities, and NULL_TIME."""
 NULL_KEY, OPTED_OUT, UNKNOWN = -3, -2, -1
 """What stands in place of a node index where there is none."""
 REASONS = ("null_key", "null_timestamp", "opted_out", "unknown_src", "unknown_dst")
 _BAD_LABEL, _BAD_WEIGHT, _NULL_WEIGHT = 5, 6, 7
 COUNTS = (*REASONS, "bad_label", "bad_weight", "null_weight")
 AGGREGATES = ("sum", "mean", "max", "min", "count", "last")
-_SMALL = 24
-"""Up to here insertion sort wins."""
+_DIGIT = 11
+"""Bits sorted at a time: the counters stay in the first-level cache."""
 
 Array = npt.NDArray[Any]
 
@@ -47,13 +49,13 @@ def slots(src: Array, dst: Array, time: Array, shift: int, buckets: int, counts:
     for i in range(n):
         s, d = src[i], dst[i]
         slot[i] = 0
-        if s >= 0 and d >= 0 and (len(time) == 0 or time[i] != NULL_TIME):
+        if s >= 0 and d >= 0 and (len(time) == 0 or -FOREVER < time[i] < FOREVER):
             offsets[(d >> shift) + 1] += 1
             continue
         slot[i] = -1
         if s == NULL_KEY or d == NULL_KEY:
             counts[0] += 1
-        elif len(time) > 0 and time[i] == NULL_TIME:
+        elif len(time) > 0 and not (-FOREVER < time[i] < FOREVER):
             counts[1] += 1
         elif s == OPTED_OUT or d == OPTED_OUT:
             counts[2] += 1
@@ -101,95 +103,101 @@ def check_labels(label: Array, counts: Array) -> None:
 
 
 @kernel
-def _payload_before(weight: Array, labels: Array, a: int, b: int) -> bool:
-    """Whether row a comes before row b, which has the same time and source: by weight (null first), then labels."""
+def radix(keys: Array, rows: Array, bits: int) -> None:
+    """Sort `keys` (uint64[n], below 2^bits) in place and `rows` (int32[n]) with it; stable.
+
+    LSD radix sort by 11 bits, skipping digits in which all keys agree.
+    """
+    n = len(keys)
+    passes = (bits + _DIGIT - 1) // _DIGIT
+    mask = np.uint64((1 << _DIGIT) - 1)
+    counts = np.zeros((passes, 1 << _DIGIT), np.int64)
+    for i in range(n):
+        for p in range(passes):
+            counts[p, np.int64((keys[i] >> np.uint64(p * _DIGIT)) & mask)] += 1
+    a, ar, b, br = keys, rows, np.empty(n, np.uint64), np.empty(n, np.int32)
+    for p in range(passes):
+        shift, at = np.uint64(p * _DIGIT), counts[p]
+        if n == 0 or at[np.int64((keys[0] >> shift) & mask)] == n:
+            continue
+        at[1:] = np.cumsum(at)[:-1]
+        at[0] = 0
+        for i in range(n):
+            digit = np.int64((a[i] >> shift) & mask)
+            to = at[digit]
+            at[digit] = to + 1
+            b[to], br[to] = a[i], ar[i]
+        a, ar, b, br = b, br, a, ar
+    if n > 0 and a is not keys:
+        keys[:], rows[:] = a, ar
+
+
+@kernel
+def _width(value: int) -> int:
+    """Bits that hold 0 .. value."""
+    bits = 0
+    while value >> bits > 0 and bits < 63:
+        bits += 1
+    return bits
+
+
+@kernel
+def _tick(time: Array, first: int) -> int:
+    """The largest of second, millisecond, microsecond that all times are whole multiples of, counted from `first`."""
+    tick = 1_000_000
+    for i in range(len(time)):
+        while (time[i] - first) % tick != 0:
+            tick //= 1_000
+    return tick
+
+
+@kernel
+def _order_one(column: Array, width: int, rows: Array, keys: Array) -> None:
+    for i in range(len(rows)):
+        keys[i] = np.uint64(column[rows[i]])
+    radix(keys, rows, width)
+
+
+@kernel
+def _order(major: Array, middle: Array, minor: Array, widths: Array, rows: Array) -> None:
+    """Sort `rows` stably by three columns of non-negative numbers; as few words of 64 bits as they fit into."""
+    n = len(rows)
+    keys = np.empty(n, np.uint64)
+    low, mid, high = widths[2], widths[1], widths[0]
+    if low + mid + high <= 64:
+        for i in range(n):
+            j = rows[i]
+            key = (np.uint64(major[j]) << np.uint64(mid)) | np.uint64(middle[j]) if high else np.uint64(middle[j])
+            keys[i] = (key << np.uint64(low)) | np.uint64(minor[j])
+        radix(keys, rows, low + mid + high)
+        return
+    _order_one(minor, low, rows, keys)
+    _order_one(middle, mid, rows, keys)
+    _order_one(major, high, rows, keys)
+
+
+@kernel
+def _by_payload(weight: Array, labels: Array, rows: Array) -> None:
+    """Order `rows` by weight (null first), then labels: what decides between rows of equal time and source."""
+    n = len(rows)
+    keys = np.empty(n, np.uint64)
+    for k in range(labels.shape[0] - 1, -1, -1):
+        for i in range(n):
+            keys[i] = np.uint64(labels[k, rows[i]] + 1)
+        radix(keys, rows, 2)
     if len(weight) > 0:
-        x = -np.inf if np.isnan(weight[a]) else weight[a]
-        y = -np.inf if np.isnan(weight[b]) else weight[b]
-        if x != y:
-            return bool(x < y)
-    for k in range(labels.shape[0]):
-        if labels[k, a] != labels[k, b]:
-            return bool(labels[k, a] < labels[k, b])
-    return False
-
-
-@kernel
-def _before(t: Array, s: Array, r: Array, i: int, j: int, weight: Array, labels: Array, by_source: bool) -> bool:
-    if by_source:
-        if s[i] != s[j]:
-            return bool(s[i] < s[j])
-        if t[i] != t[j]:
-            return bool(t[i] < t[j])
-    else:
-        if t[i] != t[j]:
-            return bool(t[i] < t[j])
-        if s[i] != s[j]:
-            return bool(s[i] < s[j])
-    return bool(_payload_before(weight, labels, r[i], r[j]))
-
-
-@kernel
-def _insertion(
-    t: Array, s: Array, r: Array, low: int, high: int, weight: Array, labels: Array, by_source: bool
-) -> None:
-    for i in range(low + 1, high):
-        ti, si, ri = t[i], s[i], r[i]
-        j = i - 1
-        while j >= low:
-            if ti == t[j] and si == s[j]:
-                less = _payload_before(weight, labels, ri, r[j])
-            elif by_source:
-                less = si < s[j] or (si == s[j] and ti < t[j])
-            else:
-                less = ti < t[j] or (ti == t[j] and si < s[j])
-            if not less:
-                break
-            t[j + 1], s[j + 1], r[j + 1] = t[j], s[j], r[j]
-            j -= 1
-        t[j + 1], s[j + 1], r[j + 1] = ti, si, ri
-
-
-@kernel
-def _merge_sort(
-    t: Array, s: Array, r: Array, low: int, high: int, weight: Array, labels: Array, by_source: bool
-) -> None:
-    """Bottom-up merge sort of one long segment."""
-    n = high - low
-    for start in range(low, high, _SMALL):
-        _insertion(t, s, r, start, min(start + _SMALL, high), weight, labels, by_source)
-    t2, s2, r2 = np.empty(n, t.dtype), np.empty(n, s.dtype), np.empty(n, r.dtype)
-    width = _SMALL
-    while width < n:
-        t2[:], s2[:], r2[:] = t[low:high], s[low:high], r[low:high]
-        for start in range(0, n, 2 * width):
-            i, middle, end = start, min(start + width, n), min(start + 2 * width, n)
-            j = middle
-            for k in range(start, end):
-                if i < middle and (j >= end or not _before(t2, s2, r2, j, i, weight, labels, by_source)):
-                    t[low + k], s[low + k], r[low + k] = t2[i], s2[i], r2[i]
-                    i += 1
-                else:
-                    t[low + k], s[low + k], r[low + k] = t2[j], s2[j], r2[j]
-                    j += 1
-        width *= 2
-
-
-@kernel
-def _sort_segments(indptr: Array, t: Array, s: Array, r: Array, weight: Array, labels: Array, by_source: bool) -> None:
-    for v in range(len(indptr) - 1):
-        low, high = indptr[v], indptr[v + 1]
-        if high - low > _SMALL:
-            _merge_sort(t, s, r, low, high, weight, labels, by_source)
-        elif high - low > 1:
-            _insertion(t, s, r, low, high, weight, labels, by_source)
+        sign, bits = np.uint64(1) << np.uint64(63), weight.view(np.uint64)
+        for i in range(n):
+            word = bits[rows[i]]  # as integers, doubles order once negative ones are inverted
+            keys[i] = np.uint64(0) if np.isnan(weight[rows[i]]) else (~word if word & sign else word | sign)
+        radix(keys, rows, 64)
 
 
 @kernel
 def order_rows(
     dst: Array, src: Array, time: Array, weight: Array, labels: Array, first: int, nodes: int, by_source: bool
-) -> tuple[Array, Array, Array, Array]:
-    """Rows in CSC order for destinations `first .. first + nodes`.
+) -> tuple[Array, Array]:
+    """The order of rows in CSC for destinations `first .. first + nodes`.
 
     Args:
         dst: int32[n].
@@ -202,24 +210,42 @@ def order_rows(
         by_source: inside a destination order by (source, time) rather than (time, source).
 
     Returns:
-        indptr int64[nodes + 1], times int64[n], sources int32[n], and int32[n]: the input row at each place.
+        indptr int64[nodes + 1], and int32[n]: the input row at each place.
     """
     n = len(dst)
     indptr = np.zeros(nodes + 1, np.int64)
+    local, when, source = np.empty(n, np.int32), np.zeros(n, np.int64), src
+    most = 0
     for i in range(n):
-        indptr[dst[i] - first + 1] += 1
+        local[i] = dst[i] - first
+        indptr[local[i] + 1] += 1
+        most = max(most, src[i])
     for v in range(nodes):
         indptr[v + 1] += indptr[v]
-    at = indptr[:-1].copy()
-    t, s, r = np.zeros(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
-    for i in range(n):
-        p = at[dst[i] - first]
-        at[dst[i] - first] += 1
-        s[p], r[p] = src[i], i
-        if len(time) > 0:
-            t[p] = time[i]
-    _sort_segments(indptr, t, s, r, weight, labels, by_source)
-    return indptr, t, s, r
+    span = 0
+    if len(time) > 0 and n > 0:
+        low, high = time.min(), time.max()
+        tick = _tick(time, low)
+        span = (high - low) // tick
+        for i in range(n):
+            when[i] = (time[i] - low) // tick
+    rows = np.arange(n).astype(np.int32)
+    node_bits, time_bits, source_bits = _width(nodes), _width(span), _width(most)
+    for attempt in range(2):
+        if by_source:
+            _order(local, source, when, np.array([node_bits, source_bits, time_bits]), rows)
+        else:
+            _order(local, when, source, np.array([node_bits, time_bits, source_bits]), rows)
+        if attempt == 1 or (len(weight) == 0 and labels.shape[0] == 0):
+            break
+        tied = False
+        for i in range(1, n):
+            a, b = rows[i - 1], rows[i]
+            tied |= local[a] == local[b] and when[a] == when[b] and src[a] == src[b]
+        if not tied:
+            break
+        _by_payload(weight, labels, rows)
+    return indptr, rows
 
 
 @kernel
@@ -253,17 +279,18 @@ def merge_rows(
     Takes rows as `order_rows` leaves them (`by_source` for `pair`), `weight` and `labels` already in that order.
 
     Returns:
-        indptr, times, sources, weights float64, labels int8[k, m] of the m edges that remain, in the same order.
+        indptr, times (int64[0] for undated edges), sources, weights float64, labels int8[k, m] of the m edges that
+        remain.
     """
     n = len(s)
     out_ptr = np.zeros_like(indptr)
     out_w = np.empty(n if how >= 0 else 0, np.float64)
-    m = 0
+    m, dated = 0, len(t) > 0
     for v in range(len(indptr) - 1):
         i, high = indptr[v], indptr[v + 1]
         while i < high:
             j = i + 1
-            while j < high and s[j] == s[i] and (pair or t[j] == t[i]):
+            while j < high and s[j] == s[i] and (pair or not dated or t[j] == t[i]):
                 j += 1
             if how >= 0:
                 out_w[m] = _aggregate(weight, i, j, how)
@@ -272,19 +299,13 @@ def merge_rows(
                 for q in range(i + 1, j):
                     best = max(best, labels[k, q])
                 labels[k, m] = best
-            s[m], t[m] = s[i], t[j - 1]
+            s[m] = s[i]
+            if dated:
+                t[m] = t[j - 1]
             m += 1
             i = j
         out_ptr[v + 1] = m
-    return out_ptr, t[:m], s[:m], out_w[: m if how >= 0 else 0], labels[:, :m]
-
-
-@kernel
-def resort(indptr: Array, t: Array, s: Array, weight: Array, labels: Array) -> Array:
-    """Order each destination's edges by (time, source) in place; returns int32[n], the previous place of each."""
-    r = np.arange(len(s)).astype(np.int32)
-    _sort_segments(indptr, t, s, r, weight, labels, False)
-    return r
+    return out_ptr, t[: m if dated else 0], s[:m], out_w[: m if how >= 0 else 0], labels[:, :m]
 
 
 @kernel

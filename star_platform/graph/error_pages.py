@@ -58,7 +58,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "A `sql:` source is one SELECT over other sources of its branch; a `where:` is one condition over the columns "
         "of a row. Both are DuckDB SQL. They cannot read files, call table functions, or hold several statements.",
         example='sources:\n  recent: {sql: "SELECT * FROM views WHERE seen_at > now() - INTERVAL 90 DAY"}',
-        fix="Declare what the query reads as sources, and name them. Instead of a subquery in `where:`, use a `sql:` source.",
+        fix="Declare what the query reads as sources, and name them. Instead of a subquery in `where:`, use a "
+        "`sql:` source.",
     ),
     "G013": ErrorPage(
         "A value cannot be converted",
@@ -115,7 +116,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "G022": ErrorPage(
         "A node type without nodes",
-        "A node type gets its nodes from a source, or from edges whose end says `unknown: create`; this one has neither.",
+        "A node type gets its nodes from a source, or from edges whose end says `unknown: create`; "
+        "this one has neither.",
         fix="Give it `source` and `key`, or set `unknown: create` on an end that names it.",
     ),
     "G023": ErrorPage(

@@ -9,6 +9,7 @@ import ibis.expr.datatypes as dt
 from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
+from star_platform.graph.csc import FOREVER
 from star_platform.graph.inputs import Compiler
 from star_platform.graph.needs import label_columns
 
@@ -81,16 +82,15 @@ def _one(compiler: Compiler, query: ir.Table, what: str) -> int | None:
 
 
 def microseconds(column: ir.Value, what: str) -> ir.Value:
-    """A point in time as int64 microseconds since 1970 UTC; time without zone is UTC.
+    """A point in time as int64 microseconds since 1970 UTC; time without zone is UTC, infinities are null.
 
     Raises:
         GraphError: G013 for a number: its unit cannot be told.
     """
     kind = column.type()
-    if kind.is_timestamp():
-        return epoch_us(column)
-    if kind.is_date() or kind.is_string():
-        return epoch_us(column.cast(dt.Timestamp(scale=6)))
+    if kind.is_timestamp() or kind.is_date() or kind.is_string():
+        time = epoch_us(column if kind.is_timestamp() else column.cast(dt.Timestamp(scale=6)))
+        return ibis.ifelse((time > -FOREVER) & (time < FOREVER), time, ibis.null("int64"))
     raise GraphError(
         "G013",
         f"{what} has type {kind}, which is not a time",

@@ -52,6 +52,11 @@ class Layout:
         labels = np.stack(rest) if rest else np.empty((0, len(dst)), np.int8)
         return dst, src, time, weight, labels
 
+    @staticmethod
+    def no_payload(rows: int) -> tuple[Any, Any]:
+        """Weight and labels of rows that have neither."""
+        return np.empty(0, np.float64), np.empty((0, rows), np.int8)
+
 
 @dataclass(frozen=True)
 class Merge:
@@ -152,14 +157,20 @@ class Sorter:
         """One group: pointers, times, sources, weights float64 and labels[k, m]."""
         dst, src, time, weight, labels = self._layout.split(spool.read(first, last))
         how, pair = self._merge.how, self._merge.dedupe == "pair"
-        indptr, t, s, r = csc.order_rows(dst, src, time, weight, labels, low, nodes, pair)
-        weight, labels = weight[r] if len(weight) else weight, labels[:, r]
+        indptr, rows = csc.order_rows(dst, src, time, weight, labels, low, nodes, pair)
+        s, t, weight, labels = _taken(rows, src, time, weight, labels)
         if self._merge.dedupe == "none":
             if how == csc.AGGREGATES.index("count"):
                 weight = np.ones(len(s), np.float64)
             return indptr, t, s, np.nan_to_num(weight, copy=False), labels
         indptr, t, s, weight, labels = csc.merge_rows(indptr, t, s, weight, labels, pair, how)
-        if pair:
-            r = csc.resort(indptr, t, s, np.empty(0, np.float64), np.empty((0, len(s)), np.int8))
-            weight, labels = weight[r] if how >= 0 else weight, labels[:, r]
+        if pair and self._layout.dated:  # merged by source; now by time
+            dst = np.repeat(np.arange(nodes, dtype=np.int32), np.diff(indptr))
+            _, rows = csc.order_rows(dst, s, t, *self._layout.no_payload(len(s)), 0, nodes, False)
+            s, t, weight, labels = _taken(rows, s, t, weight, labels)
         return indptr, t, s, weight, labels
+
+
+def _taken(rows: Any, src: Any, time: Any, weight: Any, labels: Any) -> tuple[Any, Any, Any, Any]:
+    """Columns in the order of `rows`; empty ones stay empty."""
+    return src[rows], time[rows] if len(time) else time, weight[rows] if len(weight) else weight, labels[:, rows]
