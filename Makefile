@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint types imports check bench format schema lock clean
+.PHONY: help install demo test test-quick lint types imports check bench format schema docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench: $(INSTALLED) ## Run every benchmark beside its alternative (ARGS=--quick 
 
 schema: $(INSTALLED) ## Write schema/*.json from the models
 	$(BIN)/python -m star_platform.signals.schema
+
+docs: $(INSTALLED) ## Write the pages of docs/ that repeat the code
+	$(BIN)/python docs/generate.py
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock

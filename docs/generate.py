@@ -151,7 +151,10 @@ MEANINGS = {
     "training.max_epochs": "Training stops here at the latest.",
     "training.seed": "Of every random draw of training and sampling.",
     "text.device": "`auto` takes a GPU where torch finds one.",
-    "evaluation.baselines": "What the release is compared with; `no-graph` trains a second model without neighbours.",
+    "evaluation.baselines": (
+        "What the release is compared with. `no-graph`: the same model without neighbours and activity counts; "
+        "`no-neighbours` keeps the counts. Each of the two costs another training."
+    ),
     "evaluation.k": "Of Recall@k.",
     "evaluation.seed": "Of drawn negatives and resamples.",
     "publishing.feature_repo": "Folder of `feature_store.yaml`.",
