@@ -8,5 +8,5 @@ from pathlib import Path
 
 from star_platform.project import Project
 
-for _number, _object in enumerate(Project.open(Path(__file__).resolve().parent.parent).feast_objects()):
+for _number, _object in enumerate(Project.open(Path(__file__).resolve().parent).feast_objects()):
     globals()[f"object_{_number:04d}"] = _object
