@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from star_platform.evaluation.config import Baseline
 from star_platform.evaluation.history import edges_before
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.scoring import FrozenScorer, Scorer
@@ -175,16 +176,21 @@ def _unit(vectors: Float32Array) -> Float32Array:
     return units
 
 
-def train_without_graph(
+def train_without_neighbours(
     graph: Graph,
     objectives: Mapping[str, LinkPrediction],
     config: TrainingConfig,
+    baseline: Baseline,
     work_dir: Path,
     progress: Progress = SILENT,
 ) -> Scorer:
-    """The release's own encoder, trained alike on the same examples, with neither neighbours nor activity counts."""
-    plain = config.model_copy(update={"fan_outs": (), "activity": False})
-    model_dir = work_dir / "no-graph-model"
+    """The release's own encoder, trained alike on the same examples, without neighbours.
+
+    `no-graph` has no activity counts either: they are made of edges.
+    """
+    activity = config.activity and baseline == "no-neighbours"
+    plain = config.model_copy(update={"fan_outs": (), "activity": activity})
+    model_dir = work_dir / f"{baseline}-model"
     model_dir.mkdir(parents=True, exist_ok=True)
-    train(graph, objectives, plain, work_dir / "no-graph-training", model_dir, progress)
+    train(graph, objectives, plain, work_dir / f"{baseline}-training", model_dir, progress)
     return Scorer(graph, model_dir)

@@ -63,17 +63,47 @@ class ClusterBootstrap:
             out[first : first + 128] = np.divide(part @ sums, size, out=np.full(len(size), np.nan), where=size > 0)
         return out
 
-    def auc(self, labels: ArrayLike, scores: ArrayLike, rows: NDArray[Any] | None = None) -> Float64Array:
-        """AUC over the chosen rows, per resample; NaN where a resample lacks a class."""
+    def auc(
+        self,
+        labels: ArrayLike,
+        scores: ArrayLike,
+        rows: NDArray[Any] | None = None,
+        strata: NDArray[Any] | None = None,
+    ) -> Float64Array:
+        """AUC over the chosen rows, per resample; NaN where a resample lacks a class.
+
+        `strata` (of the chosen rows): only pairs of one stratum are compared, as in `stratified_auc`.
+        """
         codes = self.codes if rows is None else self.codes[rows]
-        values = np.asarray(scores, dtype=np.float64)
-        order = np.argsort(values, kind="stable")
-        ascending = values[order]
-        last_of_tie = np.ones(len(order), dtype=np.bool_)
-        last_of_tie[:-1] = ascending[1:] != ascending[:-1]
-        out = np.empty(len(self.weights))
-        _resampled_auc(codes[order], (np.asarray(labels) > 0)[order], last_of_tie, self.weights, out)
-        return out
+        return _weighted_auc(labels, scores, codes, self.weights, strata)
+
+
+def stratified_auc(labels: ArrayLike, scores: ArrayLike, strata: ArrayLike) -> float | None:
+    """Chance that a positive scores above a negative of the same stratum, ties half; None without such pairs."""
+    codes = np.zeros(np.shape(labels), dtype=np.int32)
+    value = float(_weighted_auc(labels, scores, codes, np.ones((1, 1), dtype=np.uint16), np.asarray(strata))[0])
+    return value if np.isfinite(value) else None
+
+
+def _weighted_auc(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    codes: NDArray[np.int32],
+    weights: NDArray[np.uint16],
+    strata: NDArray[Any] | None,
+) -> Float64Array:
+    values = np.asarray(scores, dtype=np.float64)
+    groups = np.zeros(len(values), dtype=np.int64) if strata is None else strata
+    order = np.lexsort((values, groups))
+    ascending, grouped = values[order], groups[order]
+    last_of_stratum = np.ones(len(order), dtype=np.bool_)
+    last_of_stratum[:-1] = grouped[1:] != grouped[:-1]
+    last_of_tie = last_of_stratum.copy()
+    last_of_tie[:-1] |= ascending[1:] != ascending[:-1]
+    out = np.empty(len(weights))
+    positive = (np.asarray(labels) > 0)[order]
+    _resampled_auc(codes[order], positive, last_of_tie, last_of_stratum, weights, out)
+    return out
 
 
 def interval(value: float | None, resampled: Float64Array, level: float = 0.95) -> Interval:
@@ -87,10 +117,10 @@ def interval(value: float | None, resampled: Float64Array, level: float = 0.95) 
 
 
 @kernel
-def _resampled_auc(codes: Any, positive: Any, last_of_tie: Any, weights: Any, out: Any) -> None:
-    """Rows in ascending order of score; a weighted count of the pairs in which the positive is above."""
+def _resampled_auc(codes: Any, positive: Any, last_of_tie: Any, last_of_stratum: Any, weights: Any, out: Any) -> None:
+    """Rows by stratum, then ascending by score; a weighted count of the pairs in which the positive is above."""
     for b in range(weights.shape[0]):
-        below, tied_positive, tied_negative, won, all_positive = 0.0, 0.0, 0.0, 0.0, 0.0
+        below, tied_positive, tied_negative, won, all_positive, pairs = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(codes.size):
             weight = np.float64(weights[b, codes[i]])
             if positive[i]:
@@ -102,4 +132,7 @@ def _resampled_auc(codes: Any, positive: Any, last_of_tie: Any, weights: Any, ou
                 below += tied_negative
                 all_positive += tied_positive
                 tied_positive, tied_negative = 0.0, 0.0
-        out[b] = won / (all_positive * below) if all_positive > 0 and below > 0 else np.nan
+            if last_of_stratum[i]:
+                pairs += all_positive * below
+                all_positive, below = 0.0, 0.0
+        out[b] = won / pairs if pairs > 0 else np.nan

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Baseline = Literal["popularity", "text-cosine", "no-graph"]
+Baseline = Literal["popularity", "text-cosine", "no-graph", "no-neighbours"]
+"""`no-neighbours` is `no-graph` with the counts of how often and how lately each node interacted."""
 
 
 class Gate(BaseModel):
@@ -31,8 +32,10 @@ class EvaluationConfig(BaseModel):
     """Negatives per test positive for AUC, where the objective has none of its own."""
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Of the member-cluster bootstrap."""
-    max_examples: Annotated[int, Field(ge=1)] = 20_000
+    max_examples: Annotated[int, Field(ge=1)] = 5_000
     """At most this many test positives per objective are scored, drawn evenly."""
+    moments: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Moments of the test at which all candidates of the ranking are embedded; more is fresher, and costs more."""
     new_pairs_only: bool = True
     """Leave out test pairs that have met before: finding those again is easy and says little."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

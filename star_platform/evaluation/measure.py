@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from star_platform.evaluation.auc import auc, delong
 from star_platform.evaluation.baselines import Method
-from star_platform.evaluation.bootstrap import ClusterBootstrap, Interval, interval
+from star_platform.evaluation.bootstrap import ClusterBootstrap, Interval, interval, stratified_auc
 from star_platform.evaluation.cases import Cases
 from star_platform.evaluation.config import EvaluationConfig
 from star_platform.evaluation.ranking import recall_at, reciprocal_rank, rivals
 
 Int64Array = NDArray[np.int64]
 Float64Array = NDArray[np.float64]
-MOST_BUCKETS, MOST_EMBEDDED, MOST_COMPARED = 16, 500_000, 4_000_000_000
-"""Ranking: most groups of queries by time; most candidates embedded over all groups; most comparisons made."""
+MOST_EMBEDDED, MOST_COMPARED = 500_000, 4_000_000_000
+"""Ranking: about how many candidates are embedded over all moments, and comparisons made, at most."""
 FEWEST = 50
 """Positives and negatives (or ranked queries) that a group needs before a figure is given."""
 
@@ -46,14 +46,14 @@ class Ranked:
     """Positions among `queries`."""
 
 
-def choose_ranked(cases: Cases, destinations: int, seed: int) -> Ranked:
+def choose_ranked(cases: Cases, destinations: int, config: EvaluationConfig) -> Ranked:
     """All positives where that is affordable, else a part drawn evenly; cut into groups by time."""
     queries = np.flatnonzero(cases.labels > 0)
     most = max(FEWEST, MOST_COMPARED // max(1, destinations))
     if len(queries) > most:
-        queries = np.random.default_rng(seed).choice(queries, size=most, replace=False)
+        queries = np.random.default_rng(config.seed).choice(queries, size=most, replace=False)
     queries = queries[np.argsort(cases.times[queries], kind="stable")]
-    buckets = int(np.clip(MOST_EMBEDDED // max(1, destinations), 1, MOST_BUCKETS))
+    buckets = int(np.clip(MOST_EMBEDDED // max(1, destinations), 1, config.moments))
     groups = np.array_split(np.arange(len(queries)), min(buckets, max(1, len(queries))))
     return Ranked(queries, tuple(group for group in groups if len(group)))
 
@@ -75,8 +75,16 @@ def score_cases(method: Method, cases: Cases, ranked: Ranked, created: Int64Arra
 class Comparison:
     """Figures of several methods on the same cases and the same resamples of members."""
 
-    def __init__(self, cases: Cases, ranked: Ranked, scores: Mapping[str, Scores], config: EvaluationConfig) -> None:
-        self.cases, self.ranked, self.scores, self.config = cases, ranked, scores, config
+    def __init__(
+        self,
+        cases: Cases,
+        ranked: Ranked,
+        scores: Mapping[str, Scores],
+        strata: Int64Array,
+        config: EvaluationConfig,
+    ) -> None:
+        """`strata`: int64[rows of the cases], within which `auc_matched` compares."""
+        self.cases, self.ranked, self.scores, self.strata = cases, ranked, scores, strata
         self.bootstrap = ClusterBootstrap(cases.src, config.resamples, config.seed)
 
     def figures(self, chosen: NDArray[np.bool_] | None = None, against: str = "release") -> dict[str, Any]:
@@ -117,6 +125,7 @@ class Comparison:
         scores, queries = self.scores[name], self.ranked.queries[ranked]
         return {
             "auc": self.bootstrap.auc(self.cases.labels[rows], scores.pairs[rows], rows),
+            "auc_matched": self.bootstrap.auc(self.cases.labels[rows], scores.pairs[rows], rows, self.strata[rows]),
             "recall": self.bootstrap.mean(scores.recall[ranked], queries),
             "mrr": self.bootstrap.mean(scores.reciprocal[ranked], queries),
         }
@@ -127,6 +136,7 @@ class Comparison:
         scores, labels = self.scores[name], self.cases.labels[rows]
         values = {
             "auc": auc(labels, scores.pairs[rows]),
+            "auc_matched": stratified_auc(labels, scores.pairs[rows], self.strata[rows]),
             "recall": _mean(scores.recall[ranked]),
             "mrr": _mean(scores.reciprocal[ranked]),
         }

@@ -16,10 +16,10 @@ from star_platform.evaluation.baselines import (
     Popularity,
     TextCosine,
     TextProfiles,
-    train_without_graph,
+    train_without_neighbours,
 )
 from star_platform.evaluation.cases import Cases, build_cases
-from star_platform.evaluation.config import EvaluationConfig, Gate
+from star_platform.evaluation.config import Baseline, EvaluationConfig, Gate
 from star_platform.evaluation.history import interactions_before
 from star_platform.evaluation.measure import Comparison, choose_ranked, score_cases
 from star_platform.gnn.scoring import Scorer
@@ -31,12 +31,23 @@ from star_platform.signals.model import LinkPrediction
 SCHEMA_VERSION = 1
 RELEASE, FROZEN = "release", "release-frozen"
 BUCKETS = (("0", 0, 0), ("1-2", 1, 2), ("3-9", 3, 9), ("10+", 10, np.iinfo(np.int64).max))
+EDGES = [low for _, low, _ in BUCKETS]
 ABOUT = {
     RELEASE: "the trained model; both nodes as they were strictly before the moment of the example",
     FROZEN: "the same model with all nodes as they were when the test begins, as a reader of vectors published then",
     "popularity": "edges of the objective into the destination strictly before",
     "text-cosine": "cosine of the source's texts and those of what it met strictly before, and the destination's text",
     "no-graph": "the same encoder, features, examples and training, without neighbours and activity counts",
+    "no-neighbours": "as no-graph, with the counts of how often and how lately each node interacted",
+}
+FIGURES = {
+    "auc": "chance that a positive scores above a negative",
+    "auc_matched": (
+        "the same, comparing only destinations that had interacted about as often before "
+        f"({', '.join(label for label, _, _ in BUCKETS)}): telling new from old destinations earns nothing"
+    ),
+    "recall": "chance that the positive is among the first k of all candidates",
+    "mrr": "expected 1 / rank of the positive among all candidates",
 }
 
 
@@ -53,9 +64,10 @@ def evaluate(
     `work_dir` holds the model that the `no-graph` baseline trains and its checkpoints: a killed run goes on there.
 
     Returns:
-        JSON: per objective counts, AUC, Recall@k and MRR of each method with 95 % intervals by member-cluster bootstrap
-        (and DeLong's beside that of AUC), paired differences release - baseline on the same resamples, the same by
-        history and cohort, how negatives were drawn; and `gate_failures`, sentences, empty when the gate is passed.
+        JSON: per objective counts, AUC, AUC among destinations of like history, Recall@k and MRR of each method with
+        95 % intervals by member-cluster bootstrap (and DeLong's beside that of AUC), paired differences release -
+        baseline on the same resamples, the same by history and cohort, how negatives were drawn; and `gate_failures`,
+        sentences, empty when the gate is passed.
 
     Raises:
         TrainingError: M001-M004 for objectives that the graph cannot serve, M008, M009 for the model.
@@ -64,9 +76,11 @@ def evaluate(
     training = scorer.model.config
     trained = {name: objectives[name] for name in sorted(objectives) if objectives[name].weight > 0}
     splits = split(graph, dict(objectives), training)
-    plain = (
-        train_without_graph(graph, trained, training, work_dir, progress) if "no-graph" in config.baselines else None
-    )
+    plain: dict[Baseline, Scorer] = {
+        baseline: train_without_neighbours(graph, trained, training, baseline, work_dir, progress)
+        for baseline in config.baselines
+        if baseline in ("no-graph", "no-neighbours")
+    }
     texts = TextProfiles(graph) if "text-cosine" in config.baselines else None
     notes = []
     if texts is not None and texts.dim == 0:
@@ -77,18 +91,20 @@ def evaluate(
         for name, objective in trained.items():
             part = splits[name]
             cases = build_cases(graph, name, objective, part, config)
-            ranked = choose_ranked(cases, graph.num_nodes(part.edge.dst), config.seed)
+            ranked = choose_ranked(cases, graph.num_nodes(part.edge.dst), config)
             created = graph.created_at(part.edge.dst)
             scores = {}
             for method_name, method in _methods(graph, scorer, plain, texts, name, objective, part, config).items():
                 scores[method_name] = score_cases(method, cases, ranked, created, config.k)
                 task.advance()
-            comparison = Comparison(cases, ranked, scores, config)
+            strata = np.digitize(interactions_before(graph, part.edge.dst, cases.dst, cases.times), EDGES)
+            comparison = Comparison(cases, ranked, scores, strata, config)
             report[name] = _objective(graph, comparison, cases, part, config)
     failures = [failure for name in report for failure in gate_failures(name, report[name], config.gate)]
     return {
         "schema_version": SCHEMA_VERSION,
         "k": config.k,
+        "figures": FIGURES,
         "about": {name: ABOUT[name] for name in ABOUT if any(name in each["methods"] for each in report.values())},
         "objectives": report,
         "notes": notes,
@@ -100,7 +116,7 @@ def evaluate(
 def _methods(
     graph: Graph,
     scorer: Scorer,
-    plain: Scorer | None,
+    plain: Mapping[Baseline, Scorer],
     texts: TextProfiles | None,
     name: str,
     objective: LinkPrediction,
@@ -114,8 +130,7 @@ def _methods(
         methods["popularity"] = Popularity(graph, part.edge, objective.label)
     if texts is not None:
         methods["text-cosine"] = TextCosine(texts, part.edge, graph.num_nodes(part.edge.dst))
-    if plain is not None:
-        methods["no-graph"] = ModelMethod(plain, name)
+    methods |= {baseline: ModelMethod(trained, name) for baseline, trained in plain.items()}
     return methods
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from star_platform.evaluation.auc import auc, delong
-from star_platform.evaluation.bootstrap import ClusterBootstrap, interval
+from star_platform.evaluation.bootstrap import ClusterBootstrap, interval, stratified_auc
 
 RNG = np.random.default_rng(3)
 MEMBERS = RNG.integers(0, 60, 400)
@@ -91,3 +91,21 @@ def test_an_undefined_figure_has_no_interval() -> None:
     assert found.low is None
     assert interval(None, np.array([1.0])).low is None
     assert np.isnan(ClusterBootstrap([], 100, 0).auc([], [])).all()
+
+
+def test_strata_compare_only_within() -> None:
+    strata = np.random.default_rng(1).integers(0, 4, 400)
+    won, pairs = 0.0, 0
+    for stratum in range(4):
+        positive, negative = (SCORES[(strata == stratum) & (label == LABELS)] for label in (1, 0))
+        higher, same = positive[:, None] > negative, positive[:, None] == negative
+        won += float(higher.sum() + 0.5 * same.sum())
+        pairs += higher.size
+    assert stratified_auc(LABELS, SCORES, strata) == pytest.approx(won / pairs)
+    assert stratified_auc(LABELS, SCORES, np.zeros(400)) == pytest.approx(auc(LABELS, SCORES))
+    assert stratified_auc([1, 0], [1.0, 0.0], [0, 1]) is None
+    bootstrap = ClusterBootstrap(MEMBERS, 100, 1)
+    found = bootstrap.auc(LABELS, SCORES, strata=strata)
+    rows = np.repeat(np.arange(400), bootstrap.weights[3][bootstrap.codes])
+    assert found[3] == pytest.approx(stratified_auc(LABELS[rows], SCORES[rows], strata[rows]))
+    assert stratified_auc(LABELS, strata.astype(float), strata) == 0.5, "what the strata say alone earns nothing"

@@ -50,7 +50,7 @@ def test_every_figure_has_its_interval_and_its_cases(judged: Any) -> None:
         assert objective["positives"] > 50
         assert 0 < objective["members"] <= objective["positives"] + objective["negatives"]
         for figures in objective["methods"].values():
-            for name in ("auc", "recall", "mrr"):
+            for name in ("auc", "auc_matched", "recall", "mrr"):
                 assert figures[name]["low"] <= figures[name]["value"] <= figures[name]["high"], name
     views_ = judged[2]["objectives"]["views"]
     assert views_["negatives"] == 5 * views_["positives"]
@@ -84,6 +84,16 @@ def test_the_text_shows_all_methods(judged: Any) -> None:
     for word in ("release", "popularity", "text-cosine", "no-graph", "Recall@20", "insufficient", "release - no-graph"):
         assert word in text
     assert max(map(len, text.splitlines())) < 260
+
+
+def test_without_neighbours_but_with_activity_is_a_baseline_of_its_own(judged: Any, tmp_path: Path) -> None:
+    graph, model, report = judged
+    config = CONFIG.model_copy(update={"baselines": ("no-graph", "no-neighbours")})
+    found = evaluate(graph, model, {"views": views(), "applied": applied()}, config, tmp_path)["objectives"]["views"]
+    again = report["objectives"]["views"]["methods"]["no-graph"]
+    assert found["methods"]["no-graph"] == again, "the baseline trains the same way every time"
+    assert found["methods"]["no-neighbours"]["auc"]["value"] != again["auc"]["value"]
+    assert found["differences"]["no-neighbours"]["auc"]["low"] > 0
 
 
 def test_the_gate(judged: Any) -> None:
@@ -164,12 +174,12 @@ def split_like(n: int, width: int) -> Any:
 def test_ranking_is_cut_into_groups_by_time(judged: Any) -> None:
     part = split(judged[0], {"views": views()}, FAST)["views"]
     cases = build_cases(judged[0], "views", views(), part, CONFIG)
-    ranked = choose_ranked(cases, 90, 0)
+    ranked = choose_ranked(cases, 90, CONFIG)
     times = cases.times[ranked.queries]
     assert (np.diff(times) >= 0).all()
     assert len(ranked.queries) == cases.positives
     assert [int(times[group].min()) for group in ranked.groups] == [int(times[group[0]]) for group in ranked.groups]
-    assert len(choose_ranked(cases, 10**9, 0).groups) == 1
+    assert len(choose_ranked(cases, 10**9, CONFIG).groups) == 1
 
 
 # --- point in time ----------------------------------------------------------------------------------------------------
