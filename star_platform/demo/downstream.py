@@ -7,7 +7,7 @@ applications. To these it adds, per pair, the elementwise product of both vector
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from star_platform.evaluation.auc import auc
+from star_platform.evaluation.bootstrap import ClusterBootstrap, Interval, interval
 from star_platform.publishing.read import Fetched
 
 Features = npt.NDArray[np.float64]
@@ -50,11 +52,14 @@ class Impressions:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Test scores of one ranker, float64 [test pairs]."""
+class Ranked:
+    """One ranker on the test pairs; `gain` is its AUC minus that of the ranker before it, paired."""
 
     name: str
-    scores: Features
+    auc: Interval
+    gain: Interval | None
+    test_pairs: int
+    test_members: int
 
 
 def read_impressions(data: Path) -> Impressions:
@@ -81,12 +86,23 @@ def _counts(events: npt.NDArray[Any], ids: npt.NDArray[Any]) -> Features:
     return np.where(known[positions] == ids, counts[positions], 0).astype(np.float64)
 
 
-def train_and_score(impressions: Impressions, vectors: Mapping[str, tuple[Fetched, Fetched]]) -> list[Scored]:
-    """Test scores with the team's own columns, then with the vectors of each release added to them."""
-    results = [Scored("own columns", _fit(impressions, impressions.own))]
+def compare(impressions: Impressions, vectors: Mapping[str, Sequence[Fetched]]) -> list[Ranked]:
+    """The ranker on the team's own columns, then with the vectors of each release (members', jobs') beside them."""
+    scores = {"own columns only": _fit(impressions, impressions.own)}
     for name, (members, jobs) in vectors.items():
         pairs = pair_features(*impressions.rows(members), *impressions.rows(jobs))
-        results.append(Scored(name, _fit(impressions, np.hstack([impressions.own, pairs]))))
+        scores[name] = _fit(impressions, np.hstack([impressions.own, pairs]))
+    labels = impressions.applied[impressions.cut :]
+    bootstrap = ClusterBootstrap(impressions.ids["member"][impressions.cut :])
+    results: list[Ranked] = []
+    before: tuple[float, Features] | None = None
+    for name, scored in scores.items():
+        value, resampled = auc(labels, scored), bootstrap.auc(labels, scored)
+        gain = None
+        if before is not None and value is not None:
+            gain = interval(value - before[0], resampled - before[1])
+        results.append(Ranked(name, interval(value, resampled), gain, len(labels), bootstrap.count))
+        before = (value, resampled) if value is not None else None
     return results
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+import pytest
 
-from star_platform.demo.downstream import Impressions, pair_features, read_impressions, train_and_score
+from star_platform.demo.downstream import Impressions, compare, pair_features, read_impressions
 from star_platform.demo.world import SPECIALITIES, make_world
 from star_platform.publishing.read import Fetched
 
@@ -29,12 +29,16 @@ def test_good_vectors_help_and_noise_does_not(market: Path) -> None:
         name: (vectors(impressions, "member", good), vectors(impressions, "job", good))
         for name, good in (("truth", True), ("noise", False))
     }
-    labels = impressions.applied[impressions.cut :]
-    auc = {scored.name: roc_auc_score(labels, scored.scores) for scored in train_and_score(impressions, given)}
-    assert list(auc) == ["own columns", "truth", "noise"]
-    assert 0.55 < auc["own columns"] < 0.75
-    assert auc["truth"] > auc["own columns"] + 0.08
-    assert abs(auc["noise"] - auc["own columns"]) < 0.05
+    own, truth, noise = compare(impressions, given)
+    assert [one.name for one in (own, truth, noise)] == ["own columns only", "truth", "noise"]
+    assert own.auc.value is not None
+    assert 0.55 < own.auc.value < 0.75
+    assert truth.gain is not None
+    assert truth.gain.above_zero
+    assert truth.gain.value is not None
+    assert truth.gain.value > 0.08
+    assert noise.auc.value == pytest.approx(own.auc.value, abs=0.05)
+    assert own.test_pairs == len(impressions.applied) - impressions.cut
 
 
 def test_training_pairs_come_before_test_pairs(market: Path) -> None:
