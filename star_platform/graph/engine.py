@@ -131,7 +131,7 @@ class Engine:
     def where(self, table: ir.Table, predicate: str, what: str) -> ir.Table:
         """The rows of `table` for which a branch's own predicate is true; G011 and G012 as for `sql:` sources."""
         condition = checked_predicate(predicate, what, self.deny)
-        query = f"SELECT * FROM ({ibis.to_sql(table, dialect='duckdb')}) WHERE {condition}"
+        query = f"SELECT * FROM ({self._sql(table)}) WHERE {condition}"
         name = f"rows_{digest(query)}"
         with translated(what):
             self.connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {query}')
@@ -146,13 +146,17 @@ class Engine:
         """
         with translated(what):
             self.connection.execute(f"SET arrow_lossless_conversion = {str(exact).lower()}")
-            yield from self.connection.execute(ibis.to_sql(expression, dialect="duckdb")).to_arrow_reader(rows)
+            yield from self.connection.execute(self._sql(expression)).to_arrow_reader(rows)
 
     def fetch(self, expression: ir.Table, what: str) -> pa.Table:
         """A small result as one Arrow table."""
         with translated(what):
-            found: pa.Table = self.connection.execute(ibis.to_sql(expression, dialect="duckdb")).to_arrow_table()
+            found: pa.Table = self.connection.execute(self._sql(expression)).to_arrow_table()
             return found
+
+    def _sql(self, expression: ir.Table) -> str:
+        sql: str = self.backend.compile(expression)
+        return sql
 
     def ids(self, path: Path, column: str = "id") -> ir.Table:
         """A Parquet column of distinct values as a table of `id` and `index` (int32), the row that it is in."""

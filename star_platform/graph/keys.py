@@ -41,7 +41,9 @@ def key_family(kind: dt.DataType, what: str) -> str:
 def canonical_type(kind: dt.DataType, what: str) -> dt.DataType:
     """The type that ids of this family have in `ids.parquet`: integers of every width are int64."""
     family = key_family(kind, what)
-    fixed: dict[str, dt.DataType] = {"integer": dt.int64, "float": dt.float64, "timestamp": dt.Timestamp(scale=6)}
+    if isinstance(kind, dt.Timestamp):
+        return dt.Timestamp(timezone="UTC" if kind.timezone else None, scale=6)
+    fixed: dict[str, dt.DataType] = {"integer": dt.int64, "float": dt.float64}
     return fixed.get(family, kind.copy(nullable=True))
 
 
