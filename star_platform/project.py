@@ -335,6 +335,8 @@ class Project:
         self.registry.upgrade()
         with self.registry.lease(work.LEASE) as lease:
             interrupted = self._interrupted() if resume else None
+            if interrupted is not None and only is None:
+                only = [revision.branch for revision in self.registry.branches(interrupted.number)] or None
             request = replace(self.plan(only), reason=reason)
             if request.plan.nothing_changed and not rebuild and not resume:
                 return None
@@ -426,9 +428,7 @@ class Project:
         published = self.published()
         pins = []
         for consumer in self.registry.consumers():
-            number = (
-                (active.number if active else 0) if consumer.release == LATEST else release_number(consumer.release)
-            )
+            number = active if consumer.release == LATEST else release_number(consumer.release)
             if number is not None and number in published:
                 nodes = tuple(node for node in consumer.nodes if node in published[number].nodes)
                 pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))

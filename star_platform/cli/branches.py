@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,8 +100,8 @@ def _valid(loaded: tuple[LoadedBranch, ...], consumers: int, folder: Path, *, as
 
 def _signals(item: LoadedBranch) -> int:
     branch = item.branch
-    named = (branch.nodes, branch.edges, branch.features, branch.objectives, branch.cohorts)
-    return sum(map(len, named)) + (branch.privacy.opt_out is not None)
+    named: tuple[Sized, ...] = (branch.nodes, branch.edges, branch.features, branch.objectives, branch.cohorts)
+    return sum(len(section) for section in named) + (branch.privacy.opt_out is not None)
 
 
 def fmt(
