@@ -148,7 +148,8 @@ def resume(shop: Workshop, request: ReleaseRequest, lease: Lease, number: int) -
             f"{release.name} cannot be resumed: branches, data or settings have changed since it was started",
             hint="run `star-platform release`: it starts a new release and reuses every finished stage that still fits",
         )
-    shop.registry.set_state(number, ReleaseState.BUILDING, request.actor, "resumed", lease)
+    if release.state is ReleaseState.FAILED:
+        shop.registry.set_state(number, ReleaseState.BUILDING, request.actor, "resumed", lease)
     return _run(shop, request, number, lease, rebuild=False)
 
 
