@@ -331,35 +331,40 @@ class Project:
             RegistryError: R021 when there is nothing to resume.
         """
         from star_platform import release as work
+        from star_platform.errors import RegistryError
+        from star_platform.registry.states import ReleaseState
 
-        self.registry.upgrade()
+        if self.registry.status().state == "absent":
+            self.registry.upgrade()
         with self.registry.lease(work.LEASE) as lease:
-            interrupted = self._interrupted() if resume else None
-            if interrupted is not None and only is None:
+            self.registry.record_consumers(self.consumers())
+            self.feast_state().check()
+            interrupted = self._interrupted()
+            if interrupted is not None and interrupted.state is ReleaseState.ACTIVE:
+                work.finish(interrupted, self.registry, self.publisher, self.feast_state(), lease)
+                return self.registry.release(interrupted.number)
+            if resume and interrupted is None:
+                raise RegistryError("R021", "no release was interrupted", hint="run `star-platform release`")
+            if resume and interrupted is not None and only is None:
                 only = [revision.branch for revision in self.registry.branches(interrupted.number)] or None
             request = replace(self.plan(only), reason=reason)
             if request.plan.nothing_changed and not rebuild and not resume:
                 return None
-            self.registry.record_consumers(self.consumers())
             with self._opened_engine(request.spec) as engine:
                 shop = self.workshop(engine, progress)
-                if interrupted is not None:
+                if resume and interrupted is not None:
                     return work.resume(shop, request, lease, interrupted.number)
                 return work.start(shop, request, lease, rebuild=rebuild)
 
-    def _interrupted(self) -> Release:
-        from star_platform.errors import RegistryError
-        from star_platform.registry.states import ReleaseState
-
-        finished = max((r.number for r in self.registry.releases() if r.state is ReleaseState.ACTIVE), default=0)
-        waiting = [
-            r
-            for r in self.registry.releases()
-            if r.number > finished and r.state in (ReleaseState.BUILDING, ReleaseState.CANDIDATE, ReleaseState.FAILED)
-        ]
-        if not waiting:
-            raise RegistryError("R021", "no release was interrupted", hint="run `star-platform release`")
-        return waiting[-1]
+    def _interrupted(self) -> Release | None:
+        """The newest release, if some of its stages were never finished."""
+        releases = self.registry.releases()
+        if (
+            not releases
+            or releases[-1].record["stages"].keys() <= self.registry.done_stages(releases[-1].number).keys()
+        ):
+            return None
+        return releases[-1]
 
     def releases(self) -> tuple[Release, ...]:
         """Every release, oldest first; none where there is no registry yet."""
@@ -381,10 +386,10 @@ class Project:
         """Make release `name` the one that `latest` names; the release before and after."""
         from star_platform import release as work
 
-        with self.registry.lease(work.LEASE):
+        with self.registry.lease(work.LEASE) as lease:
             before = self.registry.active()
             wanted = self.find_release(name)
-            work.activate(self.registry, self.publisher, self.feast_state, wanted.number, actor(), reason)
+            work.activate(self.registry, self.publisher, self.feast_state, wanted.number, actor(), reason, lease)
             return before, self.registry.release(wanted.number)
 
     # --- Feast --------------------------------------------------------------------------------------------------------
@@ -421,17 +426,24 @@ class Project:
         )
 
     def _pins(self, active: int | None) -> tuple[ConsumerPin, ...]:
-        """Declared consumers whose release is published, with `latest` resolved through our alias."""
+        """Declared consumers, with `latest` resolved through our alias.
+
+        Who follows `latest` reads those of its node types that the release has, and none before the first activation;
+        who names a release gets all it asks for, or `FeastState.check` refuses.
+        """
         from star_platform.publishing.model import ConsumerPin
         from star_platform.registry.registry import LATEST, release_number
 
         published = self.published()
         pins = []
         for consumer in self.registry.consumers():
-            number = active if consumer.release == LATEST else release_number(consumer.release)
-            if number is not None and number in published:
-                nodes = tuple(node for node in consumer.nodes if node in published[number].nodes)
-                pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))
+            if consumer.release != LATEST:
+                number, nodes = release_number(consumer.release), consumer.nodes
+            elif active is not None and active in published:
+                number, nodes = active, tuple(node for node in consumer.nodes if node in published[active].nodes)
+            else:
+                continue
+            pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))
         return tuple(pins)
 
     def feast_objects(self) -> list[Any]:

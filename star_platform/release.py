@@ -381,21 +381,36 @@ def _activate(run: Run, _stage: Stage) -> None:
     registry, request = run.shop.registry, run.request
     if registry.release(run.number).state is ReleaseState.BUILDING:
         registry.set_state(run.number, ReleaseState.CANDIDATE, request.actor, "published and verified", run.lease)
-    activate(run.shop.registry, run.shop.publisher, run.shop.feast_state, run.number, request.actor, request.reason)
+    shop = run.shop
+    activate(shop.registry, shop.publisher, shop.feast_state, run.number, request.actor, request.reason, run.lease)
 
 
 _EFFECTS: Mapping[str, Callable[[Run, Stage], None]] = {"publish": _publish, "activate": _activate}
 
 
 def activate(
-    registry: Registry, publisher: Publisher, feast_state: FeastStates, number: int, actor: str, reason: str
+    registry: Registry,
+    publisher: Publisher,
+    feast_state: FeastStates,
+    number: int,
+    actor: str,
+    reason: str,
+    lease: Lease,
 ) -> None:
     """Make release `number` the one that `latest` names, in one transaction, then let Feast follow. Reversible."""
     state = feast_state(number)
     state.check()
     active = registry.active()
-    registry.activate(number, actor, reason, expected_previous=active.number if active else None)
+    registry.activate(number, actor, reason, expected_previous=active.number if active else None, lease=lease)
     publisher.reconcile(state)
+
+
+def finish(release: Release, registry: Registry, publisher: Publisher, state: FeastState, lease: Lease) -> None:
+    """Let Feast follow a release that was activated by a process that died before it could tell Feast."""
+    publisher.reconcile(state)
+    for stage, fingerprint in release.record["stages"].items():
+        if stage not in registry.done_stages(release.number):
+            registry.mark_stage(release.number, stage, "done", fingerprint, lease=lease)
 
 
 def entity_vectors(graph: Graph, folder: Path) -> list[NodeVectors]:

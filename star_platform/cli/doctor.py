@@ -13,7 +13,7 @@ import typer
 
 from star_platform.cli.options import JsonOption, ProjectOption
 from star_platform.cli.output import columns, note, plural, say, say_json
-from star_platform.errors import ExitCode, StarError
+from star_platform.errors import ExitCode, StarError, UsageError
 
 if TYPE_CHECKING:
     from star_platform.project import Project
@@ -89,8 +89,8 @@ def _branches(place: Project) -> str:
 def _registry(place: Project) -> str:
     status = place.registry.status()
     if status.state in ("older", "newer"):
-        raise StarError(
-            "U020", f"its schema is {status.found}, this version needs {status.needed}", hint="run --repair"
+        raise UsageError(
+            "U030", f"its schema is {status.found}, this version needs {status.needed}", hint="run --repair"
         )
     return f"{place.registry.database}: {status.state}"
 
@@ -106,7 +106,7 @@ def _lease(place: Project) -> str:
 
 def _encoder(place: Project) -> str:
     facts = place.encoder.describe()
-    return ", ".join(f"{key} {facts[key]}" for key in ("kind", "model", "dim") if key in facts)
+    return ", ".join(f"{key} {facts[key]}" for key in ("kind", "encoder", "dim") if key in facts)
 
 
 def _key(place: Project) -> str:
@@ -114,7 +114,7 @@ def _key(place: Project) -> str:
     if not path.exists():
         return "made by the first release"
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise StarError("U021", f"{path} can be read by others", hint=f"chmod 600 {path}")
+        raise UsageError("U031", f"{path} can be read by others", hint=f"chmod 600 {path}")
     return "readable by its owner alone"
 
 
@@ -138,7 +138,7 @@ def _feast(place: Project) -> str:
     state = place.feast_state()
     differences = compare_state(open_store(place.feature_repo), state)
     if differences:
-        raise StarError("U022", differences[0], hint="run `star-platform doctor --repair`: it touches no vector")
+        raise UsageError("U032", differences[0], hint="run `star-platform doctor --repair`: it touches no vector")
     counts = f"{plural(len(state.releases), 'release')}, {plural(len(state.consumers), 'consumer')}"
     return f"in step with the registry: {counts}"
 
@@ -146,7 +146,7 @@ def _feast(place: Project) -> str:
 def _disk(place: Project) -> str:
     free = shutil.disk_usage(place.root).free
     if free < LOW_DISK:
-        raise StarError("U023", f"{free / 1e9:.1f} GB free", hint="make room, or point `artefacts:` elsewhere")
+        raise UsageError("U033", f"{free / 1e9:.1f} GB free", hint="make room, or point `artefacts:` elsewhere")
     return f"{free / 1e9:,.0f} GB free"
 
 

@@ -59,13 +59,24 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "starting with a letter, at most 40 characters.",
         fix="star-platform init marketplace --name job_board",
     ),
-    "U022": ErrorPage(
+    "U030": ErrorPage(
+        "the registry's schema is of another version",
+        "Each version of the platform reads one schema. An older one can be brought up to date; for a newer one this "
+        "installation is too old.",
+        fix="star-platform doctor --repair      # after a backup of the database",
+    ),
+    "U031": ErrorPage(
+        "others can read the pseudonym key",
+        "Whoever has the key can tell which id a pseudonym stands for, so only its owner may read the file.",
+        fix="chmod 600 .star/pseudonym.key",
+    ),
+    "U032": ErrorPage(
         "Feast differs from the registry",
         "Feast's registry is a projection of ours: somebody changed it by hand, or a publication was interrupted. The "
         "vectors themselves are not concerned.",
         fix="star-platform doctor --repair",
     ),
-    "U023": ErrorPage(
+    "U033": ErrorPage(
         "the disk is nearly full",
         "A release writes its artefacts beside those it replaces, so it needs room for both.",
         fix="df -h .\n# then make room, or set `artefacts:` in star.yaml to a folder on another disk",

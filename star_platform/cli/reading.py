@@ -21,7 +21,7 @@ def fetch(
     ids_from: Annotated[Path | None, typer.Option(help="A text file with one id per line.")] = None,
     name: Annotated[str, typer.Option("--release", help="`latest`, or a release such as `r2`.")] = "latest",
     consumer: Annotated[str | None, typer.Option(help="Read what this declared consumer is pinned to.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write a Parquet file: id, found, embedding.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a Parquet file: <node>_id, found, embedding.")] = None,
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:

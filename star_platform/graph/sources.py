@@ -113,7 +113,7 @@ class SourceReader:
         if self._format(name, source, files) == "parquet":
             return f"read_parquet({listed}, union_by_name = true, hive_partitioning = false)"
         nulls = "[" + ", ".join(_literal(text) for text in source.null_values) + "]"
-        delimiter = "\t" if source.delimiter == "," and files[0].suffix == ".tsv" else source.delimiter
+        delimiter = "\t" if source.delimiter == "," and ".tsv" in files[0].suffixes else source.delimiter
         return (  # types come from every row, so that a late value cannot break a run half-way
             f"read_csv({listed}, header = true, delim = {_literal(delimiter)}, nullstr = {nulls}, "
             "sample_size = -1, union_by_name = true, hive_partitioning = false)"

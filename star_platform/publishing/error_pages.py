@@ -50,7 +50,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "F013": ErrorPage(
         "Vectors with NaN or infinity",
         "A model that diverged writes values that no downstream model can use. They are refused before any is written.",
-        fix="Lower `training.learning_rate` in star.yaml and release again.",
+        fix="Lower `training.lr` in star.yaml and release again.",
     ),
     "F014": ErrorPage(
         "Nothing to publish",

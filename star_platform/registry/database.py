@@ -133,7 +133,9 @@ class Database:
     def _wrong_schema(self, status: SchemaStatus) -> RegistryError:
         if status.state == "absent":
             return RegistryError(
-                "R003", f"there is no registry at {self}", hint="run `star-platform init` to create it"
+                "R003",
+                f"there is no registry at {self}",
+                hint="`star-platform release` makes it; or correct `registry:` in star.yaml",
             )
         if status.state == "older":
             return RegistryError(

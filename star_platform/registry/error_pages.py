@@ -24,7 +24,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "R003": ErrorPage(
         "There is no registry yet",
         "The database is absent, or has none of the registry's tables.",
-        fix="Run `star-platform init`; if a registry should be there, check `registry:` in star.yaml.",
+        fix="The first `star-platform release` makes it; if one should be there, check `registry:` in star.yaml.",
     ),
     "R004": ErrorPage(
         "The registry's schema is older than this version",

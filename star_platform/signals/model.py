@@ -152,7 +152,7 @@ class ColumnFeature(Declaration):
     source: Name
     key: Column
     valid_from: Column | None = None
-    """When the value became true; the newest value per key that is not after the graph's as-of time is used."""
+    """When the value became true; an example sees the newest value from strictly before its own moment."""
 
 
 class TextFeature(ColumnFeature):

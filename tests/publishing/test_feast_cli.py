@@ -46,7 +46,7 @@ def registry(shop: Shop) -> Any:
 
 
 def test_the_repository_of_this_project_is_the_scaffold() -> None:
-    for name, text in feature_repo_files("star_demo").items():
+    for name, text in feature_repo_files("marketplace").items():
         assert (REPOSITORY / "feature_repo" / name).read_text() == text
 
 
