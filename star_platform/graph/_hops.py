@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from star_platform.graph import _relabel_kernels as relabel
 from star_platform.graph import _sampling_kernels as kernels
 from star_platform.graph.adjacency import Adjacency
 
@@ -125,14 +126,14 @@ def next_hop_by_bitmap(
     `sources` (flat) become positions in place.
     """
     scratch.bits.fill(0)
-    kernels.mark(hop.nodes, scratch.bits)
-    kernels.mark(sources, scratch.bits)
-    nodes = np.empty(kernels.rank(scratch.bits, scratch.ranks), dtype=np.int32)
+    relabel.mark(hop.nodes, scratch.bits)
+    relabel.mark(sources, scratch.bits)
+    nodes = np.empty(relabel.rank(scratch.bits, scratch.ranks), dtype=np.int32)
     slices = np.empty(len(adjacency.offsets), dtype=np.int64)
-    kernels.members(scratch.bits, adjacency.offsets, nodes, slices)
+    relabel.members(scratch.bits, adjacency.offsets, nodes, slices)
     here = np.empty(len(hop.nodes), dtype=np.int32)
-    kernels.positions(hop.nodes, scratch.bits, scratch.ranks, here)
-    kernels.positions(sources, scratch.bits, scratch.ranks, sources)
+    relabel.positions(hop.nodes, scratch.bits, scratch.ranks, here)
+    relabel.positions(sources, scratch.bits, scratch.ranks, sources)
     return Hop(nodes, NO_CONTEXTS, slices), here
 
 
@@ -157,7 +158,7 @@ def next_hop_by_table(
     found_nodes = scratch.array("nodes", most, np.int32)
     found_contexts = scratch.array("contexts", most, np.int32)
     found_types = scratch.array("types", most, np.uint8)
-    count = kernels.number(
+    count = relabel.number(
         hop.nodes,
         contexts,
         hop.slices,
@@ -177,6 +178,6 @@ def next_hop_by_table(
     order = scratch.array("order", count, np.int32)
     nodes, own = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
     slices = np.empty(len(adjacency.offsets), dtype=np.int64)
-    kernels.by_type(found_nodes, found_contexts, found_types, count, order, slices, nodes, own)
-    kernels.renumber(sources, order)
+    relabel.by_type(found_nodes, found_contexts, found_types, count, order, slices, nodes, own)
+    relabel.renumber(sources, order)
     return Hop(nodes, NO_CONTEXTS if single else own, slices), order[: len(hop.nodes)].copy()
