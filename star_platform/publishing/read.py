@@ -73,9 +73,15 @@ class Reader:
         Raises:
             PublishError: F030 the release lacks the node type, F031 an id is not of the key's type.
         """
+        from feast.errors import FeatureViewVersionNotFound
+
         published = published_node(release, node)
         keys = coerce(published, ids)
-        vectors, found = read_online(self._store, release.number, published, keys)
+        try:
+            vectors, found = read_online(self._store, release.number, published, keys)
+        except FeatureViewVersionNotFound:  # published since this client last looked at Feast's registry
+            self.refresh()
+            vectors, found = read_online(self._store, release.number, published, keys)
         return Fetched(node, release.number, published.space, tuple(keys), vectors, found)
 
     def pins(self, consumer: str) -> dict[str, int]:
