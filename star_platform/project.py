@@ -282,7 +282,9 @@ class Project:
             text_fingerprint=self.encoder.fingerprint,
             text=self.encoder.describe(),
             training=self.file.training.model_dump(mode="json"),
-            evaluation=self.file.evaluation.model_dump(mode="json"),
+            evaluation=self.file.evaluation.model_dump(
+                mode="json", exclude={"gate"}
+            ),  # decides on the report, not in it
             text_fitted=not self.encoder.cacheable,
             publishing={"feature_repo": self.file.publishing.feature_repo},
         )

@@ -200,7 +200,8 @@ def _run_stage(workplace: Run, run: Run, stage: Stage) -> None:
             registry.attach(
                 run.number, stage.name, stage.kind, stage.fingerprint, artefact.content_hash, artefact.bytes, run.lease
             )
-            _check(stage, artefact)
+            if stage.kind == "evaluate":
+                _check_gate(run, artefact)
     except StarError:
         registry.mark_stage(run.number, stage.name, "failed", stage.fingerprint, time.monotonic() - begin)
         raise
@@ -243,9 +244,11 @@ def _keep(run: Run, built: Artefact) -> Artefact:
     return run.shop.store.open(built.kind, built.fingerprint)
 
 
-def _check(stage: Stage, artefact: Artefact) -> None:
-    """The gate: an evaluation that failed stops the release before anything is published."""
-    failures = artefact.details.get("gate_failures", []) if stage.kind == "evaluate" else []
+def _check_gate(run: Run, report: Artefact) -> None:
+    """A release that is not good enough stops before anything is published."""
+    from star_platform.evaluation.report import gate_failures
+
+    failures = gate_failures(report.details, run.shop.evaluation.gate)
     if failures:
         raise GateFailed(
             "E001",

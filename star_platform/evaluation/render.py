@@ -21,7 +21,6 @@ def render(report: Mapping[str, Any], *, groups: bool = False) -> str:
         "AUC matched: only among destinations that had interacted about as often before; new or old earns nothing"
     )
     lines += [f"note: {note}" for note in report["notes"]]
-    lines += [f"gate not passed: {failure}" for failure in report["gate_failures"]]
     return "\n".join(lines).rstrip() + "\n"
 
 
