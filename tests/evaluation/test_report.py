@@ -97,7 +97,7 @@ def test_without_neighbours_but_with_activity_is_a_baseline_of_its_own(judged: A
 
 
 def test_the_gate(judged: Any) -> None:
-    report = judged[2]
+    report = {"objectives": {"views": judged[2]["objectives"]["views"]}}
     low = report["objectives"]["views"]["methods"]["release"]["auc"]["low"]
     assert gate_failures(report, Gate()) == []
     assert gate_failures(report, Gate(min_auc=low - 0.01, beat_baselines=True)) == []
