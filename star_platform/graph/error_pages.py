@@ -141,6 +141,11 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "works without it.",
         fix='pip install "star-platform[dgl]" on Python 3.11.',
     ),
+    "G050": ErrorPage(
+        "A graph too large to sample",
+        "The sampler numbers all nodes of a graph with 31 bits and all edge types with 15.",
+        fix="Sample a graph of fewer than 2,147,483,648 nodes, or split it by node type.",
+    ),
     "G040": ErrorPage(
         "The pseudonym key is damaged",
         "Pseudonyms in logs and exports are made with a secret key of 16 to 64 bytes, kept as hex text beside the "

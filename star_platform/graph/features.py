@@ -13,6 +13,7 @@ from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
 from star_platform.graph.inputs import Compiler
+from star_platform.graph.nodes import ROW_GROUP
 from star_platform.graph.npy import NpyWriter
 from star_platform.graph.rows import number
 from star_platform.graph.values import NodeRows, laid_out, node_rows, source_table
@@ -77,7 +78,7 @@ def _categorical(compiler: Compiler, signal: Signal, nodes: Artefact, folder: Pa
     known = rows.table.filter(rows.table.value.notnull()).group_by("value").agg(nodes=lambda t: t["index"].nunique())
     frequent = known.filter(known.nodes >= definition.min_count).select("value").order_by("value")
     vocabulary = compiler.engine.fetch(frequent, rows.what)
-    pq.write_table(vocabulary.combine_chunks(), folder / "vocabulary.parquet", row_group_size=_ROWS)
+    pq.write_table(vocabulary.combine_chunks(), folder / "vocabulary.parquet", row_group_size=ROW_GROUP)
     rare = compiler.engine.fetch(known.aggregate(n=known.count(where=known.nodes < definition.min_count)), rows.what)
     write_codes(compiler, rows, folder, folder / "vocabulary.parquet", "values")
     return rows, {

@@ -51,12 +51,12 @@ def checked_query(sql: str, where: str, relation: Callable[[str], str | None], d
         raise GraphError("G012", f"{where}: {_first_line(error)}") from error
     for table in tables.values():
         _replace(table, where, relation)
-    return str(tree.sql(dialect=DIALECT))
+    return str(tree.sql(dialect=DIALECT, comments=False))
 
 
 def checked_predicate(sql: str, where: str, deny: Collection[str]) -> str:
     """A `where:` predicate, normalised; G012 when it is not one expression over the row, G011 for a denied column."""
-    tree = _parse(f"SELECT 1 WHERE ({sql}\n)", where)
+    tree = _parse(f"SELECT 1 WHERE {sql}", where)
     if not isinstance(tree, exp.Select) or set(_arguments(tree)) != {"expressions", "where"}:
         raise GraphError("G012", f"{where} is not one predicate", hint="write a condition over the row's columns")
     if tree.find(exp.Table, exp.Subquery) or len(list(tree.find_all(exp.Select))) > 1:
@@ -65,7 +65,7 @@ def checked_predicate(sql: str, where: str, deny: Collection[str]) -> str:
         )
     _check_expressions(tree, where, deny)
     condition: exp.Expression = tree.args["where"].this
-    return str(condition.sql(dialect=DIALECT))
+    return f"({condition.sql(dialect=DIALECT, comments=False)})"
 
 
 def _arguments(tree: exp.Expression) -> list[str]:

@@ -99,7 +99,7 @@ def _column(name: str, kind: sa.types.TypeEngine[object], dialect: str) -> _Colu
         return _Column(name, column, pa.bool_(), "BOOLEAN")
     if isinstance(kind, sa.Integer):
         return _Column(name, column, pa.int64(), "BIGINT")
-    if isinstance(kind, sa.Numeric):  # also float and double; exact decimals become doubles
+    if isinstance(kind, sa.Numeric | sa.Float):  # also float and double; exact decimals become doubles
         return _Column(name, sa.type_coerce(column, sa.Float()), pa.float64(), "DOUBLE")
     if isinstance(kind, sa.DateTime):
         zone = "UTC" if getattr(kind, "timezone", False) else None
@@ -122,10 +122,10 @@ def _stream(engine: sa.Engine, table: str, columns: list[_Column]) -> Iterator[p
     source = sa.table(name, schema=".".join(schema) or None)
     query = sa.select(*(column.read.label(column.name) for column in columns)).select_from(source)
     schema_ = pa.schema([pa.field(column.name, column.arrow) for column in columns])
-    with engine.connect().execution_options(stream_results=True, yield_per=BATCH_ROWS) as connection:
+    with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET TIME ZONE 'UTC'")
-        for rows in connection.execute(query).partitions():
+        for rows in connection.execute(query, execution_options={"yield_per": BATCH_ROWS}).partitions():
             arrays = []
             for column, values in zip(columns, zip(*rows, strict=True), strict=True):
                 try:
