@@ -25,10 +25,10 @@ demo: $(INSTALLED) ## Generate a job marketplace, release it twice, read it back
 	$(BIN)/star-platform demo $(ARGS)
 
 test: $(INSTALLED) ## Run every test, with a real Postgres and a real Redis
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-quick: $(INSTALLED) ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(INSTALLED) ## Check style and the import order of the rooms
 	$(BIN)/ruff check .

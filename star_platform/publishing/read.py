@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,7 +184,9 @@ def read_historical(
     result = entity_df.reset_index(drop=True).copy()
     if result.empty:
         return result.assign(**{FIELD: pd.Series(dtype=object)})
-    answer = store.get_historical_features(entity_df=asked, features=[reference(node.node, release)]).to_df()
+    with warnings.catch_warnings():  # Feast's use of Ibis warns about Ibis's use of DuckDB
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="ibis")
+        answer = store.get_historical_features(entity_df=asked, features=[reference(node.node, release)]).to_df()
     order = answer[_ORDER].to_numpy() if _ORDER in answer else np.empty(0, dtype=np.int64)
     if len(order) != len(result) or not np.array_equal(np.sort(order), np.arange(len(result))):
         raise PublishError(
