@@ -16,7 +16,7 @@ from star_platform.errors import GraphError
 from star_platform.graph import csc
 from star_platform.graph.inputs import Compiler
 from star_platform.graph.keys import as_key
-from star_platform.graph.nodes import key_type_of, opted_out
+from star_platform.graph.nodes import key_type_of, with_opted_out
 from star_platform.graph.rows import EdgeRows, edge_rows
 from star_platform.graph.sorting import Batch, Layout, Merge, Sorter, Written
 from star_platform.graph.storage import REVERSE_PREFIX
@@ -100,10 +100,7 @@ class Mapped:
 
     def _known(self, nodes: Artefact, side: str) -> ir.Table:
         """`<side>_id` and `<side>_index` of every node, with OPTED_OUT for those that left."""
-        ids = self.compiler.engine.ids(nodes.path / "ids.parquet")
-        gone = opted_out(self.compiler, str(nodes.details["node"]), key_type_of(nodes))
-        if gone is not None:
-            ids = ids.union(gone.select("id", index=ibis.literal(csc.OPTED_OUT, "int32")))
+        ids = with_opted_out(self.compiler, nodes, ibis.literal(csc.OPTED_OUT, "int32"))
         return ids.select(ids.id.name(f"{side}_id"), ids.index.name(f"{side}_index"))
 
     def batches(self, layout: Layout) -> Iterator[Batch]:
@@ -147,9 +144,10 @@ class Mapped:
         """Pseudonyms of some unknown ids."""
         joined = self._joined()
         key = joined[f"{side}_key"]
-        unknown = joined.filter(key.notnull() & joined[f"{side}_index"].isnull()).select(key=key).distinct()
-        found = self.compiler.engine.fetch(unknown.order_by("key").limit(_EXAMPLES), self.what)
-        return self.compiler.pseudonymiser.pseudonyms(found.column("key").to_pylist())
+        unknown = joined.filter(key.notnull() & joined[f"{side}_index"].isnull()).select(key=key)
+        found = self.compiler.engine.fetch(unknown.order_by("key").limit(16 * _EXAMPLES), self.what)
+        distinct = list(dict.fromkeys(found.column("key").to_pylist()))
+        return self.compiler.pseudonymiser.pseudonyms(distinct[:_EXAMPLES])
 
 
 def _numpy(column: pa.Array[Any]) -> Any:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from typing import Any, Self
 import duckdb
 import ibis
 import pyarrow as pa
+from ibis.expr import operations as ops
 from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
@@ -138,13 +139,14 @@ class Engine:
             return self.backend.table(name)
 
     def batches(
-        self, expression: ir.Table, what: str, *, rows: int = 1 << 20, exact: bool = False
+        self, expression: ir.Table, what: str, *, rows: int | None = None, exact: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """The rows of an expression as Arrow batches of up to `rows`; unordered unless the expression orders them.
 
         `exact` keeps the Arrow types of UUIDs, which otherwise become text.
         """
         with translated(what):
+            rows = rows or max(1 << 15, min(1 << 20, self.memory_bytes // 512))  # a row of an edge has some 24 bytes
             self.connection.execute(f"SET arrow_lossless_conversion = {str(exact).lower()}")
             yield from self.connection.execute(self._sql(expression)).to_arrow_reader(rows)
 
@@ -153,6 +155,32 @@ class Engine:
         with translated(what):
             found: pa.Table = self.connection.execute(self._sql(expression)).to_arrow_table()
             return found
+
+    def one(self, expression: ir.Table, what: str) -> tuple[Any, ...]:
+        """The values of a result that has one row."""
+        return tuple(column[0].as_py() for column in self.fetch(expression, what).columns)
+
+    def loaded(self, parts: Sequence[tuple[ir.Table, ir.Table]], what: str) -> ir.Table:
+        """The rows of several tables of one shape, in a table that may spill.
+
+        Each part is a reduced form and a plain one: the plain is taken where reducing does not fit the memory limit.
+        """
+        plain = [self._sql(part) for _, part in parts]
+        name = f"loaded_{digest(plain)}"
+        with translated(what):
+            self.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {plain[0]} LIMIT 0')
+            for (reduced, _), sql in zip(parts, plain, strict=True):
+                try:
+                    self.connection.execute(f'INSERT INTO "{name}" {self._sql(reduced)}')
+                except duckdb.OutOfMemoryException:
+                    self.connection.execute(f'INSERT INTO "{name}" {sql}')
+            return self.backend.table(name)
+
+    def unload(self, table: ir.Table) -> None:
+        """Drop a table that `loaded` made; others are left alone."""
+        name = table.get_name() if isinstance(table.op(), ops.DatabaseTable) else ""
+        if name.startswith("loaded_"):
+            self.connection.execute(f'DROP TABLE "{name}"')
 
     def _sql(self, expression: ir.Table) -> str:
         sql: str = self.backend.compile(expression)

@@ -97,10 +97,10 @@ def write_codes(compiler: Compiler, rows: NodeRows, folder: Path, vocabulary: Pa
         *([joined.valid_from] if rows.versioned else []),
         value=(joined.index_right + 1).fill_null(0).cast("int32"),
     )
-    # Where a node's rows tie, the known value comes before "missing", and then the last in the vocabulary.
-    order = (-coded.value).cast("int32") if rows.dropped["duplicate"] else coded.value
+    # Where rows of one node tie, the known value comes before "missing", and then the last in the vocabulary.
+    coded = coded.mutate(value=(-coded.value).cast("int32"))
     with NpyWriter(folder / f"{name}.npy", np.int32) as out:
-        for piece in laid_out(replace(rows, table=coded.mutate(value=order)), folder, _ROWS):
+        for piece in laid_out(replace(rows, table=coded), folder, _ROWS):
             values = np.zeros(piece.rows, np.int32)
             values[piece.at] = np.abs(piece.columns.column("value").to_numpy())
             out.append(values)
@@ -175,7 +175,8 @@ def _vector(compiler: Compiler, signal: Signal, nodes: Artefact, folder: Path) -
         raise GraphError(
             "G017", f"column {definition.column!r} of {signal.name!r} has type {kind}, which is not a list of numbers"
         )
-    rows = node_rows(compiler, signal, nodes, {"value": column.cast("array<float32>")})
+    value = column.cast("array<float32>")
+    rows = node_rows(compiler, signal, nodes, {"value": value}, {"tie": value.hash()})
     dim = _dim(compiler, rows, definition.dim, signal.name)
     rows = _without_null(rows)
     with NpyWriter(folder / "values.npy", np.float32, dim) as out:
@@ -197,7 +198,7 @@ def _vector(compiler: Compiler, signal: Signal, nodes: Artefact, folder: Path) -
 def _dim(compiler: Compiler, rows: NodeRows, declared: int | None, name: str) -> int:
     lengths = rows.table.select(n=rows.table.value.length()).filter(lambda t: t.n.notnull())
     query = lengths.aggregate(low=lengths.n.min(), high=lengths.n.max())
-    low, high = compiler.engine.fetch(query, rows.what).to_pylist()[0].values()
+    low, high = compiler.engine.one(query, rows.what)
     if low is None:
         if declared is None:
             raise GraphError("G017", f"feature {name!r} has no vector, so its dim is unknown", hint="declare `dim`")
@@ -212,5 +213,5 @@ def _dim(compiler: Compiler, rows: NodeRows, declared: int | None, name: str) ->
 def _without_null(rows: NodeRows) -> NodeRows:
     has = rows.table.value.notnull()
     query: ir.Table = rows.table.aggregate(n=rows.table.count(where=~has))
-    count = int(rows.compiler.engine.fetch(query, rows.what).column("n")[0].as_py())
-    return replace(rows, table=rows.table.filter(has), dropped={**rows.dropped, "null_vector": count})
+    rows.dropped["null_vector"] = int(rows.compiler.engine.one(query, rows.what)[0])
+    return replace(rows, table=rows.table.filter(has))

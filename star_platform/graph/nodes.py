@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-import ibis
 import ibis.expr.datatypes as dt
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ibis.expr import types as ir
 
 from star_platform.errors import GraphError
 from star_platform.graph.inputs import Compiler
-from star_platform.graph.keys import arrow_type, as_key, canonical_type, named_type, type_name
-from star_platform.graph.needs import creators, opt_outs_of
+from star_platform.graph.keys import arrow_type, named_type, type_name
+from star_platform.graph.mentions import Mentions, mentions, opted_out
 from star_platform.graph.npy import NpyWriter
-from star_platform.graph.rows import edge_rows, microseconds
 from star_platform.graph.storage import ALWAYS
 from star_platform.progress import Task
 from star_platform.registry.artefacts import Artefact
@@ -41,43 +42,28 @@ def build_nodes(compiler: Compiler, node: str, fingerprint: str) -> Artefact:
     if found is not None:
         return found
     definition, what = compiler.spec.nodes[node], f"node type {node!r}"
-    mentions = _mentions(compiler, node)
-    gone = opted_out(compiler, node, mentions.id.type())
-    kept = mentions.filter(mentions.id.notnull())
-    kept = kept if gone is None else kept.anti_join(gone, "id")
+    mentioned = mentions(compiler, node)
     dated = definition.created_at is not None
-    query = kept.group_by("id").agg(created=kept.created.min()) if dated else kept.select("id").distinct()
     with compiler.store.create("nodes", fingerprint) as draft:
         with compiler.progress.task(f"nodes {node}", unit="nodes") as task:
-            batches = compiler.engine.batches(query.order_by("id"), what, exact=mentions.id.type().is_uuid())
-            count, newest = _write(batches, arrow_type(mentions.id.type()), draft.path, dated, task)
-        if count > MAX_NODES:
-            raise GraphError("G019", f"{what} has {count} nodes; the format holds {MAX_NODES} per type")
+            # Sorted and not DISTINCT: DuckDB's sort keeps to its memory limit, its aggregation of text does not always.
+            rows = mentioned.rows.order_by("id", mentioned.rows.created.asc(), mentioned.rows.declared.desc())
+            exact = mentioned.key_type.is_uuid()
+            batches = compiler.engine.batches(rows, what, rows=ROW_GROUP // 2, exact=exact)
+            written = _write(batches, arrow_type(mentioned.key_type), draft.path, dated, task)
+        if written.nodes > MAX_NODES:
+            raise GraphError("G019", f"{what} has {written.nodes} nodes; the format holds {MAX_NODES} per type")
         draft.details |= {
             "node": node,
             "kind": definition.kind,
-            "key_type": type_name(mentions.id.type()),
-            "nodes": count,
+            "key_type": type_name(mentioned.key_type),
+            "nodes": written.nodes,
             "created_at": dated,
-            "newest": newest,
-            **_counts(compiler, node, mentions, gone, count),
+            "newest": written.newest,
+            **_counts(compiler, mentioned, written, what),
         }
+    compiler.engine.unload(mentioned.rows)
     return compiler.store.open("nodes", fingerprint)
-
-
-def opted_out(compiler: Compiler, node: str, key_type: dt.DataType) -> ir.Table | None:
-    """Distinct ids that left this node type, as a table of `id`; None where no opt-out concerns it."""
-    tables = []
-    for name in opt_outs_of(compiler.spec, node):
-        signal = compiler.spec.signals["opt_out", name]
-        opt_out = signal.definition
-        table = compiler.engine.table(opt_out.source, signal.sources)
-        if opt_out.where is not None:
-            table = compiler.engine.where(table, opt_out.where, f"`where` of the opt-out {name!r}")
-        column = compiler.engine.column(table, opt_out.source, opt_out.key)
-        key = table.select(id=as_key(column, key_type, f"key {opt_out.key!r} of the opt-out {name!r}", node))
-        tables.append(key.filter(key.id.notnull()))
-    return ibis.union(*tables, distinct=True) if len(tables) > 1 else tables[0].distinct() if tables else None
 
 
 def key_type_of(nodes: Artefact) -> dt.DataType:
@@ -85,76 +71,61 @@ def key_type_of(nodes: Artefact) -> dt.DataType:
     return named_type(nodes.details["key_type"])
 
 
-def _mentions(compiler: Compiler, node: str) -> ir.Table:
-    """Every row that names a node of this type: `id`, `created` (microseconds or null), `declared` (by its source)."""
-    found = _declared(compiler, node) + _created(compiler, node)
-    if not found:
-        raise GraphError(
-            "G022",
-            f"node type {node!r} has no source, and no edge creates nodes of it",
-            hint="give it `source` and `key`, or set `unknown: create` on the end of an edge that names it",
-        )
-    target = canonical_type(found[0][0].key.type(), found[0][1])
-    tables = [
-        table.select(id=as_key(table.key, target, what, node), created=table.created, declared=table.declared)
-        for table, what in found
-    ]
-    return ibis.union(*tables) if len(tables) > 1 else tables[0]
+def with_opted_out(compiler: Compiler, nodes: Artefact, index: ir.IntegerScalar) -> ir.Table:
+    """`id` and `index` of every node, and of every id that opted out of the node type, with the given index."""
+    known = compiler.engine.ids(nodes.path / "ids.parquet")
+    gone = opted_out(compiler, str(nodes.details["node"]), key_type_of(nodes))
+    return known if gone is None else known.union(gone.select("id", index=index))
 
 
-def _declared(compiler: Compiler, node: str) -> list[tuple[ir.Table, str]]:
-    definition = compiler.spec.nodes[node]
-    if definition.source is None or definition.key is None:
-        return []
-    engine, signal = compiler.engine, compiler.spec.signals["node", node]
-    table = engine.table(definition.source, signal.sources)
-    created = ibis.null("int64")
-    if definition.created_at is not None:
-        column = engine.column(table, definition.source, definition.created_at)
-        created = microseconds(column, f"created_at {definition.created_at!r} of node type {node!r}")
-    key = engine.column(table, definition.source, definition.key)
-    what = f"key {definition.key!r} of node type {node!r}"
-    return [(table.select(key=key, created=created, declared=ibis.literal(True)), what)]
+@dataclass
+class _Written:
+    nodes: int = 0
+    declared: int = 0
+    """How many of them the node type's own source lists."""
+    newest: int | None = None
 
 
-def _created(compiler: Compiler, node: str) -> list[tuple[ir.Table, str]]:
-    """Ends of edges with `unknown: create`; rows that the edge type itself drops create nothing."""
-    found = []
-    for edge in creators(compiler.spec, node):
-        rows = edge_rows(compiler, edge).table
-        whole = rows.src.notnull() & rows.dst.notnull()
-        rows = rows.filter(whole & rows.time.notnull() if "time" in rows.columns else whole)
-        definition = compiler.spec.edges[edge]
-        for side, end in (("src", definition.src), ("dst", definition.dst)):
-            if end.node == node and end.unknown == "create":
-                table = rows.select(key=rows[side], created=ibis.null("int64"), declared=ibis.literal(False))
-                found.append((table, f"key {end.key!r} of edge type {edge!r}"))
-    return found
-
-
-def _write(
-    batches: Iterator[pa.RecordBatch], kind: pa.DataType, folder: Path, dated: bool, task: Task
-) -> tuple[int, int | None]:
-    """Stream sorted ids to disk; returns how many, and the newest creation time."""
-    count, newest = 0, ALWAYS
+def _write(batches: Iterator[pa.RecordBatch], kind: pa.DataType, folder: Path, dated: bool, task: Task) -> _Written:
+    """Stream sorted mentions to disk, the first of each id."""
+    written = _Written()
     schema = pa.schema([pa.field("id", kind)])
     pending, waiting = [schema.empty_table()], 0
     with ExitStack() as stack:
         writer = stack.enter_context(pq.ParquetWriter(folder / "ids.parquet", schema, use_dictionary=False))
         created = stack.enter_context(NpyWriter(folder / "created_at.npy", np.int64)) if dated else None
+        last: pa.Scalar[pa.DataType] | None = None
         for batch in batches:
-            table = pa.Table.from_batches([batch])
+            if len(batch) == 0:
+                continue
+            first = _first_of_each(batch.column("id"), last)
+            last = batch.column("id")[-1]
+            table = pa.Table.from_batches([batch if first.all() else batch.filter(pa.array(first))])
+            written.nodes += len(table)
+            written.declared += int(pc.sum(table.column("declared")).as_py() or 0)
             if created is not None:
                 times = table.column("created").fill_null(pa.scalar(ALWAYS)).to_numpy()
-                newest = max(newest, int(times.max(initial=ALWAYS)))
+                newest = int(times.max(initial=ALWAYS))
+                written.newest = max(written.newest or newest, newest) if newest > ALWAYS else written.newest
                 created.append(times)
             pending.append(table.select(["id"]).cast(schema))
-            waiting, count = waiting + len(table), count + len(table)
+            waiting += len(table)
             task.advance(len(table))
             if waiting >= ROW_GROUP:
                 pending, waiting = _flush(writer, pending, waiting - waiting % ROW_GROUP)
         _flush(writer, pending, waiting)
-    return count, None if newest == ALWAYS else newest
+    return written
+
+
+def _first_of_each(ids: pa.Array[pa.Scalar[pa.DataType]], last: object) -> npt.NDArray[np.bool_]:
+    """Which of the sorted ids differ from the one before; `last` is the one before the first."""
+    if isinstance(ids, pa.ExtensionArray):
+        ids = ids.storage
+    first = np.ones(len(ids), bool)
+    first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    before = last.value if isinstance(last, pa.ExtensionScalar) else last
+    first[0] = before is None or ids[0] != before
+    return first
 
 
 def _flush(writer: pq.ParquetWriter, pending: list[pa.Table], rows: int) -> tuple[list[pa.Table], int]:
@@ -165,21 +136,18 @@ def _flush(writer: pq.ParquetWriter, pending: list[pa.Table], rows: int) -> tupl
     return [rest], len(rest)
 
 
-def _counts(
-    compiler: Compiler, node: str, mentions: ir.Table, gone: ir.Table | None, kept: int
-) -> dict[str, int | dict[str, int]]:
+def _counts(compiler: Compiler, mentioned: Mentions, written: _Written, what: str) -> dict[str, int | dict[str, int]]:
     """Rows of the declared source, nodes that only edges brought, and what was dropped and why."""
-    engine, what = compiler.engine, f"node type {node!r}"
-    declared = mentions.filter(mentions.declared)
-    totals = engine.fetch(declared.aggregate(rows=declared.count(), keys=declared.id.count()), what).to_pylist()[0]
-    out = 0
-    if gone is not None:
-        out = engine.fetch(declared.semi_join(gone, "id").aggregate(n=lambda t: t.id.nunique()), what).to_pylist()[0][
-            "n"
-        ]
-    created, own = 0, kept
-    if creators(compiler.spec, node):
-        own = engine.fetch(declared.aggregate(n=declared.id.nunique()), what).to_pylist()[0]["n"] - out
-        created = kept - own
-    dropped = {"null_key": totals["rows"] - totals["keys"], "opted_out": out, "duplicate": totals["keys"] - own - out}
-    return {"rows": totals["rows"], "created_by_edges": created, "dropped": dropped}
+    rows = keys = lost_rows = lost = 0
+    if mentioned.declared is not None:
+        ids = mentioned.declared
+        rows, keys = compiler.engine.one(ids.aggregate(rows=ids.count(), keys=ids.id.count()), what)
+        if mentioned.gone is not None:
+            left = ids.semi_join(mentioned.gone, "id")
+            lost_rows, lost = compiler.engine.one(left.aggregate(rows=left.count(), ids=left.id.nunique()), what)
+    duplicate = keys - lost_rows - written.declared + (lost_rows - lost)
+    return {
+        "rows": rows,
+        "created_by_edges": written.nodes - written.declared,
+        "dropped": {"null_key": rows - keys, "opted_out": lost, "duplicate": duplicate},
+    }

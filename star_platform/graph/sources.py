@@ -116,7 +116,8 @@ class SourceReader:
         delimiter = "\t" if source.delimiter == "," and ".tsv" in files[0].suffixes else source.delimiter
         return (  # types come from every row, so that a late value cannot break a run half-way
             f"read_csv({listed}, header = true, delim = {_literal(delimiter)}, nullstr = {nulls}, "
-            "sample_size = -1, union_by_name = true, hive_partitioning = false)"
+            "quote = '\"', escape = '\"', skip = 0, null_padding = false, sample_size = -1, "
+            "union_by_name = true, hive_partitioning = false)"
         )
 
     def _format(self, name: str, source: FileSource, files: list[Path]) -> str:

@@ -14,6 +14,13 @@ from star_platform.graph.values import laid_out, node_rows, source_table
 from star_platform.registry.artefacts import Artefact
 
 ROW_GROUP = 1 << 16
+
+
+@ibis.udf.scalar.builtin  # type: ignore[untyped-decorator]
+def md5(text: str) -> str:  # type: ignore[empty-body]
+    """DuckDB's MD5 of a text, as hex."""
+
+
 SEPARATOR = "\n"
 
 
@@ -38,7 +45,8 @@ def build_texts(compiler: Compiler, feature: str, nodes: Artefact, fingerprint: 
         for column in definition.columns
     ]
     text: ir.Value = ibis.array(parts).filter(lambda part: part.notnull()).join(SEPARATOR).fill_null("")
-    rows = node_rows(compiler, signal, nodes, {"text": text})
+    # Of several rows, one with a text is kept; which one is arbitrary and always the same.
+    rows = node_rows(compiler, signal, nodes, {"text": text}, {"empty": text == "", "tie": md5(text)})
     columns: dict[str, pa.DataType] = {"node": pa.int32(), "valid_from": pa.int64(), "text": pa.string()}
     schema = pa.schema(columns)
     with (

@@ -15,7 +15,7 @@ from ibis.expr import types as ir
 from star_platform.graph import csc
 from star_platform.graph.inputs import Compiler
 from star_platform.graph.keys import as_key
-from star_platform.graph.nodes import key_type_of, opted_out
+from star_platform.graph.nodes import key_type_of, with_opted_out
 from star_platform.graph.npy import NpyWriter
 from star_platform.graph.rows import microseconds
 from star_platform.planning.spec import Signal
@@ -35,49 +35,65 @@ class NodeRows:
     versioned: bool
     values: tuple[str, ...]
     rows: int
-    dropped: Mapping[str, int]
+    dropped: dict[str, int]
+    """By reason; `duplicate` is counted while the rows are laid out."""
     what: str
     newest: int | None
     """Newest `valid_from`, in microseconds."""
+    ties: tuple[str, ...] = ()
+    """Columns that decide which of several rows of a node and version is kept: the first; `values` when empty."""
 
     def batches(self, rows: int = 1 << 18) -> Iterator[pa.RecordBatch]:
-        """In order of node and version; where several rows tie, the first by value is the one to keep."""
+        """In order of node and version."""
         order = ["index", *(["valid_from"] if self.versioned else [])]
-        ties = [self.table[name].asc(nulls_first=False) for name in self.values] if self.dropped["duplicate"] else []
-        columns = (*order, *self.values)
-        return self.compiler.engine.batches(self.table.select(*columns).order_by(*order, *ties), self.what, rows=rows)
+        ties = [self.table[name].asc(nulls_first=False) for name in self.ties or self.values]
+        query = self.table.order_by(*order, *ties).select(*order, *self.values)
+        return self.compiler.engine.batches(query, self.what, rows=rows)
 
 
-def node_rows(compiler: Compiler, signal: Signal, nodes: Artefact, values: Mapping[str, ir.Value]) -> NodeRows:
+def node_rows(
+    compiler: Compiler,
+    signal: Signal,
+    nodes: Artefact,
+    values: Mapping[str, ir.Value],
+    ties: Mapping[str, ir.Value] | None = None,
+) -> NodeRows:
     """Rows of a feature or cohort, with what was dropped and why.
 
-    `values` are expressions over the signal's source table (`source_table`). Dropped are rows without key, of nodes
-    that do not exist or opted out, without `valid_from` where it is declared, and repeated ones.
+    `values` and `ties` are expressions over the signal's source table (`source_table`). Dropped are rows without key,
+    of nodes that do not exist or opted out, without `valid_from` where it is declared, and repeated ones.
     """
     definition, engine = signal.definition, compiler.engine
     what = f"{signal.kind} {signal.name!r}"
     table = source_table(compiler, signal)
-    node = str(nodes.details["node"])
-    key = as_key(engine.column(table, definition.source, definition.key), key_type_of(nodes), f"key of {what}", node)
+    column = engine.column(table, definition.source, definition.key)
+    key = as_key(column, key_type_of(nodes), f"key of {what}", str(nodes.details["node"]))
     valid_from = None if isinstance(definition, Cohort) else definition.valid_from
-    columns: dict[str, ir.Value] = {"key": key, **values}
+    columns: dict[str, ir.Value] = {"key": key, **values, **(ties or {})}
     if valid_from is not None:
         columns["valid_from"] = microseconds(
             engine.column(table, definition.source, valid_from), f"valid_from {valid_from!r} of {what}"
         )
     rows = table.select(**columns)
-    known = engine.ids(nodes.path / "ids.parquet")
-    gone = opted_out(compiler, node, key_type_of(nodes))
-    if gone is not None:
-        known = known.union(gone.select("id", index=ibis.literal(csc.OPTED_OUT, "int32")))
+    known = with_opted_out(compiler, nodes, ibis.literal(csc.OPTED_OUT, "int32"))
     joined = rows.left_join(known, rows.key == known.id)
     missing = ibis.ifelse(joined.key.isnull(), csc.NULL_KEY, csc.UNKNOWN).cast("int32")
     joined = joined.mutate(index=joined["index"].fill_null(missing)).drop("key", "id")
-    kept = joined.filter(joined["index"] >= 0)
     versioned = valid_from is not None
-    kept = kept.filter(kept.valid_from.notnull()) if versioned else kept
-    total, dropped, newest = _counts(compiler, joined, versioned, what)
-    return NodeRows(compiler, kept, int(nodes.details["nodes"]), versioned, tuple(values), total, dropped, what, newest)
+    whole = (joined["index"] >= 0) & joined.valid_from.notnull() if versioned else joined["index"] >= 0
+    total, dropped, newest = _counts(compiler, joined, whole, versioned, what)
+    return NodeRows(
+        compiler=compiler,
+        table=joined.filter(whole),
+        nodes=int(nodes.details["nodes"]),
+        versioned=versioned,
+        values=tuple(values),
+        rows=total,
+        dropped=dropped,
+        what=what,
+        newest=newest,
+        ties=tuple(ties or ()),
+    )
 
 
 def source_table(compiler: Compiler, signal: Signal) -> ir.Table:
@@ -85,23 +101,17 @@ def source_table(compiler: Compiler, signal: Signal) -> ir.Table:
     return compiler.engine.table(signal.definition.source, signal.sources)
 
 
-def _counts(compiler: Compiler, joined: ir.Table, versioned: bool, what: str) -> tuple[int, dict[str, int], int | None]:
-    by_index = joined.group_by("index" if not versioned else ["index", "valid_from"]).agg(rows=joined.count())
-    valid = by_index["index"] >= 0
-    dated = by_index.valid_from.notnull() if versioned else ibis.literal(True)
-    query = by_index.aggregate(
-        total=by_index.rows.sum().fill_null(0),
-        kept=by_index.rows.sum(where=valid & dated).fill_null(0),
-        distinct=by_index.count(where=valid & dated),
-        null_valid_from=by_index.rows.sum(where=valid & ~dated).fill_null(0),
-        newest=by_index.valid_from.max(where=valid) if versioned else ibis.null("int64"),
-        **{name: by_index.rows.sum(where=by_index["index"] == code).fill_null(0) for code, name in _REASONS.items()},
-    )
-    found = compiler.engine.fetch(query, what).to_pylist()[0]
-    dropped = {name: int(found[name]) for name in _REASONS.values()}
-    dropped |= {"duplicate": int(found["kept"]) - int(found["distinct"])}
-    dropped |= {"null_valid_from": int(found["null_valid_from"])} if versioned else {}
-    return int(found["total"]), dropped, found["newest"]
+def _counts(
+    compiler: Compiler, joined: ir.Table, whole: ir.BooleanValue, versioned: bool, what: str
+) -> tuple[int, dict[str, int], int | None]:
+    """Rows, dropped rows by reason, and the newest `valid_from`."""
+    reasons = {name: joined.count(where=joined["index"] == code) for code, name in _REASONS.items()}
+    if versioned:
+        reasons["null_valid_from"] = joined.count(where=(joined["index"] >= 0) & joined.valid_from.isnull())
+    newest = joined.valid_from.max(where=whole) if versioned else ibis.null("int64")
+    query = joined.aggregate(total=joined.count(), newest=newest, **reasons)
+    total, last, *counts = compiler.engine.one(query, what)
+    return int(total), dict(zip(reasons, map(int, counts), strict=True)) | {"duplicate": 0}, last
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,7 @@ def _first_of_each(rows: NodeRows, most: int) -> Iterator[pa.RecordBatch]:
         keep[1:] = (index[1:] != index[:-1]) | (other[1:] != other[:-1])
         keep[0] = before != (int(index[0]), int(other[0]))
         before = (int(index[-1]), int(other[-1]))
+        rows.dropped["duplicate"] += int(len(keep) - keep.sum())
         yield batch if keep.all() else batch.filter(pa.array(keep))
 
 
