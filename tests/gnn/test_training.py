@@ -40,7 +40,6 @@ def test_the_graph_beats_features_alone_on_a_planted_signal(graph: Graph, tmp_pa
     longer = FAST.model_copy(update={"max_epochs": 15, "validate_every": 1.0})
     with_graph = run(graph, tmp_path / "graph", longer)
     features_only = run(graph, tmp_path / "none", longer.model_copy(update={"fan_outs": (), "activity": False}))
-    print(with_graph, features_only)
     assert float(with_graph["validation_auc"]) > 0.75  # type: ignore[arg-type]
     assert float(features_only["validation_auc"]) < 0.6  # type: ignore[arg-type]
 
