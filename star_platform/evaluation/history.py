@@ -23,13 +23,14 @@ def edges_before(edges: EdgeArrays, destinations: Int64Array, times: Int64Array)
 
 
 def interactions_before(graph: Graph, node: str, nodes: Int64Array, times: Int64Array) -> Int64Array:
-    """int64[n]: dated edges of every type that each node received strictly before its moment."""
+    """int64[n]: interactions of every type that each node received strictly before its moment.
+
+    Attribute edges say what a node is, dated or not, so they do not make it less new.
+    """
     total = np.zeros(len(nodes), dtype=np.int64)
     for edge_type in graph.edge_types:
-        if edge_type.dst == node:
-            edges = graph.edges(edge_type)
-            if edges.timestamps is not None:
-                total += edges_before(edges, nodes, times)
+        if edge_type.dst == node and graph.edge_kind(edge_type) == "interaction":
+            total += edges_before(graph.edges(edge_type), nodes, times)
     return total
 
 

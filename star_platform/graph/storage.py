@@ -44,6 +44,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 FeatureKind = Literal["id", "categorical", "numeric", "vector", "text"]
 NodeKind = Literal["entity", "attribute"]
+EdgeKind = Literal["interaction", "attribute"]
 REVERSE_PREFIX = "rev_"
 ALWAYS = int(np.iinfo(np.int64).min)
 """`created_at` of a node whose source gives none: it was always there."""
@@ -171,6 +172,11 @@ class Graph:
         kind: NodeKind = self._node(node)["kind"]
         return kind
 
+    def edge_kind(self, edge_type: EdgeType) -> EdgeKind:
+        """As declared; a reverse has the kind of its edge type."""
+        kind: EdgeKind = self._edge(edge_type)["kind"]
+        return kind
+
     def num_nodes(self, node: str) -> int:
         return int(self._node(node)["nodes"])
 
@@ -185,10 +191,7 @@ class Graph:
         return self._map(f"nodes/{node}/created_at.npy") if self._node(node)["created_at"] else None
 
     def edges(self, edge_type: EdgeType) -> EdgeArrays:
-        entry = self.manifest["edges"].get(edge_type.relation)
-        if entry is None or (entry["src"], entry["dst"]) != (edge_type.src, edge_type.dst):
-            known = ", ".join("(" + ", ".join(known) + ")" for known in self.edge_types)
-            raise GraphError("G031", f"the graph has no edge type {tuple(edge_type)}", hint=f"it has {known}")
+        entry = self._edge(edge_type)
         folder = f"edges/{edge_type.relation}"
         return EdgeArrays(
             type=edge_type,
@@ -242,6 +245,13 @@ class Graph:
         from star_platform.graph.dgl import to_dgl
 
         return to_dgl(self, features=features)
+
+    def _edge(self, edge_type: EdgeType) -> dict[str, Any]:
+        entry: dict[str, Any] | None = self.manifest["edges"].get(edge_type.relation)
+        if entry is None or (entry["src"], entry["dst"]) != (edge_type.src, edge_type.dst):
+            known = ", ".join("(" + ", ".join(known) + ")" for known in self.edge_types)
+            raise GraphError("G031", f"the graph has no edge type {tuple(edge_type)}", hint=f"it has {known}")
+        return entry
 
     def _node(self, node: str) -> dict[str, Any]:
         entry: dict[str, Any] | None = self.manifest["nodes"].get(node)

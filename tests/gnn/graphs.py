@@ -65,6 +65,7 @@ class GraphWriter:
                 "src": a,
                 "dst": b,
                 "edges": len(left),
+                "kind": "attribute" if times is None else "interaction",
                 "dated": times is not None,
                 "weighted": weights is not None,
                 "labels": sorted(labels or {}),
