@@ -72,7 +72,7 @@ def _text(texts: Artefact, vectors: Artefact, folder: Path) -> dict[str, Any]:
     if texts.details["versioned"]:
         for name in ("indptr.npy", "valid_from.npy"):
             link(texts.path / name, folder / name)
-    else:  # the encoder also marks texts that are empty or that it knows no word of
-        link(vectors.path / "present.npy", folder / "present.npy")
+    # the encoder marks texts that are empty or that it knows no word of: such a version is "no value from then on"
+    link(vectors.path / "present.npy", folder / "present.npy")
     encoder = {key: value for key, value in vectors.details.items() if key not in texts.details}
     return {**texts.details, **encoder, "dim": int(vectors.details["dim"])}

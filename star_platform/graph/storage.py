@@ -9,7 +9,7 @@
     <graph>/edges/<relation>/weights.npy      float32[m] (only weighted relations)
     <graph>/edges/<relation>/label.<column>.npy   int8[m]: 1, 0, -1 unknown (only relations with labelled objectives)
     <graph>/features/<node>.<feature>/values.npy  int32[m] for categorical, float32[m, dim] otherwise; none for `id`
-    <graph>/features/<node>.<feature>/present.npy     bool[n], where there are no versions
+    <graph>/features/<node>.<feature>/present.npy     bool[m]; of versioned features only text has it
     <graph>/features/<node>.<feature>/indptr.npy      int64[n + 1], and valid_from.npy int64[m], where there are
     <graph>/cohorts/<cohort>/codes.npy            int32[n], index into the manifest's names; -1 unknown
 
@@ -93,8 +93,9 @@ class EdgeArrays:
 class FeatureArray:
     """One feature of one node type.
 
-    Without `indptr`, m = n and row i belongs to node i; `present[i]` is False where the source has no value (the row is
-    then zero). With `indptr`, the versions of node i are rows `indptr[i]:indptr[i + 1]`, `valid_from` ascending.
+    Without `indptr`, m = n and row i belongs to node i. With it, the versions of node i are rows
+    `indptr[i]:indptr[i + 1]`, `valid_from` ascending. `present[row]` is False where a row stands for "no value" (it is
+    then zero).
     """
 
     node: str
@@ -121,11 +122,14 @@ class FeatureArray:
         nodes = np.asarray(nodes)
         if self.indptr is None:
             rows = nodes.astype(np.int64)
-            return rows if self.present is None else np.where(self.present[nodes], rows, np.int64(-1))
-        first, last = self.indptr[nodes], self.indptr[nodes + 1]
-        if times is not None and self.valid_from is not None:
-            last = _count_before(self.valid_from, first, last, np.asarray(times, dtype=np.int64))
-        return np.where(last > first, last - 1, np.int64(-1))
+        else:
+            first, last = self.indptr[nodes], self.indptr[nodes + 1]
+            if times is not None and self.valid_from is not None:
+                last = _count_before(self.valid_from, first, last, np.asarray(times, dtype=np.int64))
+            rows = np.where(last > first, last - 1, np.int64(-1))
+        if self.present is None or not len(self.present):
+            return rows
+        return np.where((rows >= 0) & self.present[rows], rows, np.int64(-1))
 
 
 def _count_before(valid_from: Int64Array, first: Int64Array, last: Int64Array, times: Int64Array) -> Int64Array:
@@ -228,7 +232,7 @@ class Graph:
             values=self._map(f"{folder}/values.npy"),
             indptr=self._map(f"{folder}/indptr.npy") if versioned else None,
             valid_from=self._map(f"{folder}/valid_from.npy") if versioned else None,
-            present=None if versioned else self._map(f"{folder}/present.npy"),
+            present=self._map(f"{folder}/present.npy") if not versioned or entry["kind"] == "text" else None,
         )
 
     def cohorts(self, node: str) -> dict[str, tuple[Int32Array, list[str]]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from star_platform.errors import ArtefactError, DependencyMissing, GraphError
-from star_platform.graph.storage import EdgeType, open_graph
+from star_platform.graph.storage import EdgeType, FeatureArray, open_graph
 from star_platform.registry.artefacts import read_artefact
 from star_platform.signals.model import IdFeature, LinkPrediction, NumericFeature, Weight
 
@@ -126,3 +126,20 @@ def test_a_graph_without_dates_has_no_as_of(make_world: Callable[..., World]) ->
     world = make_world("undated")
     world.write("things", {"id": [1]})
     assert world.node("thing", "things", "id").graph().as_of == 0
+
+
+def test_a_version_without_a_value_ends_the_one_before() -> None:
+    """A text that was emptied is missing from then on; it is not a row of zeros that looks like a text."""
+    feature = FeatureArray(
+        node="member",
+        name="headline",
+        kind="text",
+        dim=1,
+        values=np.array([[1.0], [0.0]], np.float32),
+        indptr=np.array([0, 2]),
+        valid_from=np.array([10, 20]),
+        present=np.array([True, False]),
+    )
+    nodes = np.zeros(4, np.int64)
+    assert feature.rows(nodes, np.array([10, 11, 20, 21])).tolist() == [-1, 0, 0, -1]
+    assert feature.rows(nodes[:1]).tolist() == [-1]
