@@ -1,29 +1,13 @@
-"""Which declarations one signal's arrays depend on, read from the spec alone."""
+"""Which declarations one signal's arrays depend on, read from the spec alone; most of it planning knows already."""
 
 from __future__ import annotations
 
 from star_platform.errors import GraphError
+from star_platform.planning.fingerprint import creators, label_columns
 from star_platform.planning.spec import GraphSpec
 from star_platform.signals.model import OptOut
 
-
-def creators(spec: GraphSpec, node: str) -> tuple[str, ...]:
-    """Names of the edges that may create nodes of this type (`unknown: create`), sorted."""
-    return tuple(
-        name
-        for name, edge in sorted(spec.edges.items())
-        if any(end.node == node and end.unknown == "create" for end in (edge.src, edge.dst))
-    )
-
-
-def label_columns(spec: GraphSpec, edge: str) -> tuple[str, ...]:
-    """Label columns that the objectives over this edge read, sorted."""
-    found = {
-        objective.label
-        for objective in spec.objectives.values()
-        if objective.edge == edge and objective.label is not None
-    }
-    return tuple(sorted(found))
+__all__ = ["creators", "label_columns", "opt_outs_of"]
 
 
 def opt_outs_of(spec: GraphSpec, node: str) -> tuple[str, ...]:
