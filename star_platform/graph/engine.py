@@ -121,6 +121,8 @@ class Engine:
             allow_community_extensions=False,
         )
         backend.con.execute("SET enable_progress_bar = false")
+        # DuckDB goes on producing rows while the last ones are sorted into place.
+        backend.con.execute(f"SET streaming_buffer_size = '{self.memory_bytes // 8} bytes'")
         self._close = weakref.finalize(self, _close, backend, spill)
         return backend
 
