@@ -46,9 +46,11 @@ from star_platform.demo.world import (
 
 VERSION = 1
 """Raised when the same size and seed give other data, so that data on disk is made anew."""
-APPLIES_PER_MEMBER = 12
-REACTIONS_PER_MEMBER = 7
-"""As many saves, and as many dismisses."""
+APPLIES_PER_MEMBER = 7
+SAVES_PER_MEMBER = 12
+DISMISSES_PER_MEMBER = 6
+READERS = 0.4
+"""Applying is left to few; reading is more even: many of those who save and dismiss hardly ever apply."""
 INMAILS_PER_MEMBER = 5
 IMPRESSIONS_PER_MEMBER = 10
 CANDIDATES = 48
@@ -209,14 +211,14 @@ def _job_skills(world: World) -> pa.Table:
 
 
 def _skills(world: World, speciality: Ints, least: int, most: int) -> tuple[Ints, Ints]:
-    """Owner and skill of each mention: 55 % tell the speciality, 20 % the field, the others nothing."""
+    """Owner and skill of each mention: 60 % tell the speciality, 20 % the field, the others nothing."""
     rng = world.rng
     owners = np.repeat(np.arange(len(speciality)), rng.integers(least, most + 1, len(speciality)))
     kind = rng.random(len(owners))
     special = 5 * speciality[owners] + rng.integers(0, 5, len(owners))
     of_field = 5 * SPECIALITIES + 3 * FIELD_OF[speciality[owners]] + rng.integers(0, 3, len(owners))
     general = 5 * SPECIALITIES + 3 * len(words.FIELDS) + rng.integers(0, len(words.GENERAL_SKILLS), len(owners))
-    return owners, np.select([kind < 0.55, kind < 0.75], [special, of_field], general)
+    return owners, np.select([kind < 0.6, kind < 0.8], [special, of_field], general)
 
 
 # --- what they did ----------------------------------------------------------------------------------------------------
@@ -225,7 +227,7 @@ def _skills(world: World, speciality: Ints, least: int, most: int) -> tuple[Ints
 def _applies(world: World) -> pa.Table:
     """Each application goes to the most appealing of some open jobs. A few people have left: nobody knows their ids."""
     count = APPLIES_PER_MEMBER * len(world.members.ids)
-    members, times = _visits(world, count, START, AS_OF)
+    members, times = _visits(world, count, START, AS_OF, 1.0)
     jobs = _choose(world, members, times)
     gone = world.rng.random(len(members)) < 0.003
     member_ids = np.where(gone, 7 + world.rng.integers(0, 50, len(members)), world.members.ids[members])
@@ -234,10 +236,10 @@ def _applies(world: World) -> pa.Table:
 
 def _reactions(world: World) -> pa.Table:
     """Saves follow the same appeal as applications; dismissed is what looks right and is not: field, not speciality."""
-    count = REACTIONS_PER_MEMBER * len(world.members.ids)
-    members, times = _visits(world, count, START, AS_OF)
+    people = len(world.members.ids)
+    members, times = _visits(world, SAVES_PER_MEMBER * people, START, AS_OF, READERS)
     saved = _choose(world, members, times)
-    watchers, watched = _visits(world, count, START, AS_OF)
+    watchers, watched = _visits(world, DISMISSES_PER_MEMBER * people, START, AS_OF, READERS)
     wanted = world.members.wants(watchers, watched)
 
     def near_miss(rows: slice, jobs: Ints) -> Floats:
@@ -287,7 +289,7 @@ def _impressions(world: World) -> pa.Table:
     """What a downstream team logged in the weeks after: a job shown to a member, and whether the member applied."""
     rng = world.rng
     count = IMPRESSIONS_PER_MEMBER * len(world.members.ids)
-    members, times = _visits(world, count, AS_OF, AS_OF + FUTURE_DAYS * DAY)
+    members, times = _visits(world, count, AS_OF, AS_OF + FUTURE_DAYS * DAY, READERS)
     field = FIELD_OF[world.members.speciality[members]]
 
     def shown(rows: slice, jobs: Ints) -> Floats:
@@ -296,7 +298,7 @@ def _impressions(world: World) -> pa.Table:
         return np.asarray(1.5 * same_field + 0.5 * world.jobs.appeal[jobs])
 
     jobs = _pick(world, times, shown)
-    applied = rng.random(len(jobs)) < 1.0 / (1.0 + np.exp(3.2 - world.appeal(members, jobs, times)))
+    applied = rng.random(len(jobs)) < 1.0 / (1.0 + np.exp(4.0 - world.appeal(members, jobs, times)))
     keep = ~world.members.opted_out[members]
     return table(
         {
@@ -312,10 +314,11 @@ def _impressions(world: World) -> pa.Table:
     ).filter(pa.array(keep))
 
 
-def _visits(world: World, count: int, begin: int, end: int) -> tuple[Ints, Ints]:
-    """Member and time of each visit: activity is skewed, newcomers come only after they joined."""
+def _visits(world: World, count: int, begin: int, end: int, skew: float) -> tuple[Ints, Ints]:
+    """Member and time of each visit: some come far more often, newcomers only after they joined."""
     rng, people = world.rng, world.members
-    members = rng.choice(len(people.ids), count, p=people.activity / people.activity.sum())
+    activity = people.activity**skew
+    members = rng.choice(len(people.ids), count, p=activity / activity.sum())
     times = np.sort(begin + (rng.random(count) * (end - begin)).astype(np.int64))
     here = people.joined[members] < times
     return members[here], times[here]

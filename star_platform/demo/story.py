@@ -122,13 +122,14 @@ def _tell_release(story: Story, released: Release | None) -> None:
         f"{len(stages)} stages: {reused} reused, {len(stages) - reused} run."
     )
     story.table(
-        ("  predicts", "AUC [95 %]", "without the graph", "text cosine", "popularity"),
+        ("  AUC of", "release [95 %]", "no graph", "text", "popularity"),
         [(f"  {name}", *_quality(objective)) for name, objective in found["evaluate"]["objectives"].items()],
     )
+    story.say("On edges later than all of training; ~ marks a baseline that is not clearly worse.")
 
 
 def _quality(objective: Mapping[str, Any]) -> list[str]:
-    """AUC of the release with its interval, then of the baselines, marked where the paired interval holds 0."""
+    """AUC of the release with its interval, then of the baselines, with ~ where the paired interval holds 0."""
     methods = objective["methods"]
     cells = [_figure(methods["release"]["auc"])]
     for baseline in ("no-graph", "text-cosine", "popularity"):
@@ -137,7 +138,7 @@ def _quality(objective: Mapping[str, Any]) -> list[str]:
             continue
         low = objective["differences"][baseline]["auc"]["low"]
         clear = low is not None and low > 0
-        cells.append(f"{methods[baseline]['auc']['value']:.3f}{'' if clear else ' (not clearly worse)'}")
+        cells.append(f"{methods[baseline]['auc']['value']:.3f}{'' if clear else ' ~'}")
     return cells
 
 

@@ -105,7 +105,7 @@ class World:
         month = np.clip((times - START) / (AS_OF - START), 0.0, 1.2)
         trend = self.field_trend[field, 0] * (1 - month) + self.field_trend[field, 1] * month
         return np.asarray(
-            3.2 * (wanted == offered)
+            4.3 * (wanted == offered)
             + 1.1 * (FIELD_OF[wanted] == field)
             - 0.45 * np.abs(people.seniority[members] - offers.seniority[jobs])
             + 0.7 * (people.region[members] == offers.region[jobs])
