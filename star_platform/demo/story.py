@@ -48,7 +48,9 @@ class Story:
         self.say(f"[dim]{time.monotonic() - begin:.0f} s[/dim]")
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", highlight=False)
+        from rich.padding import Padding
+
+        self.console.print(Padding(text, (0, 0, 0, 2)), highlight=False)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.table import Table
@@ -95,8 +97,8 @@ def _tell_market(story: Story, made: bool) -> None:
     def rows(name: str) -> str:
         return f"{pq.read_metadata(story.data / f'{name}.parquet').num_rows:,}"
 
-    story.say(f"{'Generated' if made else 'Already there'}: {rows('members')} members, {rows('jobs')} jobs, ")
     story.say(
+        f"{'Generated' if made else 'Already there'}: {rows('members')} members, {rows('jobs')} jobs, "
         f"{rows('companies')} companies, {rows('recruiters')} recruiters; from January to June 2025 "
         f"{rows('applies')} applications, {rows('reactions')} saves and dismisses, {rows('inmails')} InMails."
     )
