@@ -391,7 +391,8 @@ class Project:
         with self.registry.lease(work.LEASE) as lease:
             before = self.registry.active()
             wanted = self.find_release(name)
-            work.activate(self.registry, self.publisher, self.feast_state, wanted.number, actor(), reason, lease)
+            event = work.Activation(wanted.number, before.number if before else None, actor(), reason)
+            work.activate(self.registry, self.publisher, self.feast_state(wanted.number), event, lease)
             return before, self.registry.release(wanted.number)
 
     # --- Feast --------------------------------------------------------------------------------------------------------

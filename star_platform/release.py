@@ -385,26 +385,33 @@ def _activate(run: Run, _stage: Stage) -> None:
     if registry.release(run.number).state is ReleaseState.BUILDING:
         registry.set_state(run.number, ReleaseState.CANDIDATE, request.actor, "published and verified", run.lease)
     shop = run.shop
-    activate(shop.registry, shop.publisher, shop.feast_state, run.number, request.actor, request.reason, run.lease)
+    state = shop.feast_state(run.number)
+    event = Activation(run.number, request.plan.base_number, request.actor, request.reason)
+    activate(shop.registry, shop.publisher, state, event, run.lease)
 
 
 _EFFECTS: Mapping[str, Callable[[Run, Stage], None]] = {"publish": _publish, "activate": _activate}
 
 
-def activate(
-    registry: Registry,
-    publisher: Publisher,
-    feast_state: FeastStates,
-    number: int,
-    actor: str,
-    reason: str,
-    lease: Lease,
-) -> None:
-    """Make release `number` the one that `latest` names, in one transaction, then let Feast follow. Reversible."""
-    state = feast_state(number)
+@dataclass(frozen=True)
+class Activation:
+    """Which release `latest` shall name, instead of which, by whom and why."""
+
+    number: int
+    previous: int | None
+    actor: str
+    reason: str
+
+
+def activate(registry: Registry, publisher: Publisher, state: FeastState, event: Activation, lease: Lease) -> None:
+    """Move `latest` in one transaction, then let Feast follow; `state` has the release in front already. Reversible.
+
+    Raises:
+        PublishError: F043 when a consumer's pin would lead nowhere; nothing has happened then.
+        BaseMoved: R008 when `latest` does not name `event.previous` any more.
+    """
     state.check()
-    active = registry.active()
-    registry.activate(number, actor, reason, expected_previous=active.number if active else None, lease=lease)
+    registry.activate(event.number, event.actor, event.reason, expected_previous=event.previous, lease=lease)
     publisher.reconcile(state)
 
 
