@@ -90,6 +90,8 @@ class GraphWriter:
         np.save(folder / "values.npy", values)
         np.save(folder / "indptr.npy", np.asarray(indptr, dtype=np.int64))
         np.save(folder / "valid_from.npy", np.asarray(valid_from, dtype=np.int64))
+        if kind == "text":
+            np.save(folder / "present.npy", np.ones(len(values), dtype=bool))
         self.features[name] = {"kind": kind, "dim": dim or values.shape[1], "versioned": True}
 
     def finish(self, fingerprint: str = "test") -> Graph:
