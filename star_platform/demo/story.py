@@ -70,6 +70,7 @@ def run(
     """
     from rich.console import Console
 
+    from star_platform.demo.downstream import read_impressions
     from star_platform.project import Project
 
     begin = time.monotonic()
@@ -86,8 +87,9 @@ def run(
     with story.chapter(f"{4 if fresh else 3}  A downstream team reads the vectors from Feast"):
         _tell_downstream(story)
     story.console.print(f"\n[bold]Done in {time.monotonic() - begin:.0f} s.[/bold] Look around:")
-    for command in ("star-platform releases", "star-platform show latest", "star-platform plan"):
-        story.say(command)
+    member = read_impressions(story.data).distinct("member")[0]
+    for command in ("releases", "show latest", f"fetch member {member}", "plan"):
+        story.say(f"star-platform {command}")
     story.say("then write a branch of your own: docs/branches.md")
 
 
