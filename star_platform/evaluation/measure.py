@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from star_platform.evaluation.auc import auc, delong
 from star_platform.evaluation.baselines import Method
-from star_platform.evaluation.bootstrap import ClusterBootstrap, Interval, interval, stratified_auc
+from star_platform.evaluation.bootstrap import ClusterBootstrap, interval, stratified_auc
 from star_platform.evaluation.cases import Cases
 from star_platform.evaluation.config import EvaluationConfig
 from star_platform.evaluation.ranking import recall_at, reciprocal_rank, rivals
@@ -145,11 +145,6 @@ class Comparison:
         bounds = None if independent is None else independent.interval()
         out["auc"]["delong"] = None if bounds is None else list(bounds)
         return out
-
-
-def as_interval(figure: Mapping[str, Any]) -> Interval:
-    """Back from JSON."""
-    return Interval(figure["value"], figure["low"], figure["high"])
 
 
 def _mean(values: Float64Array) -> float | None:

@@ -204,7 +204,9 @@ def test_deleted_here_and_changed_there() -> None:
 
 def test_moving_a_signal_to_another_branch_is_no_conflict() -> None:
     base = release(CORE, VIEWS)
-    merge([load(CORE), load(rename(VIEWS, "moved").replace("180d", "90d"))], base)
+    spec = merge([load(CORE), load(rename(VIEWS, "moved").replace("180d", "90d"))], base)
+    (moved,) = [signal for signal in spec.of_kind("edge").values() if signal.definition.window is not None]
+    assert (moved.branch, moved.definition.window) == ("moved", "90d")
 
 
 # --- algebra ----------------------------------------------------------------------------------------------------------
