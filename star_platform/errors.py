@@ -11,8 +11,11 @@
      ├─ GraphError            G0xx   1  data cannot be compiled, or a compiled graph cannot be opened
      ├─ TextError             T0xx   1  a text encoder cannot be loaded or its cache is damaged
      ├─ TrainingError         M0xx   1  a model cannot be trained or restored
-     ├─ GateFailed            E0xx   4  a measured quality is below its gate
+     ├─ GateFailed            E/C0xx 4  a measured quality is below its gate
+     ├─ CompatError           C0xx   1  a compat transform cannot be fitted, composed or judged
      ├─ PublishError          F0xx   1  Feast does not hold what the artefact holds
+     ├─ LifecycleError        L0xx   1  a release cannot be deprecated, retired or purged
+     │   └─ BlockedByConsumers L0xx  5  somebody still reads the release and cannot be served otherwise
      ├─ ArtefactError         A0xx   1  a stored artefact does not match its manifest
      └─ DependencyMissing     D0xx   1  an optional package is not installed
 
@@ -166,8 +169,22 @@ class GateFailed(StarError):
     exit_code = ExitCode.GATE_FAILED
 
 
+class CompatError(StarError):
+    """A compat transform cannot be fitted, composed, read or judged."""
+
+
 class PublishError(StarError):
     """Feast does not hold what the artefact holds."""
+
+
+class LifecycleError(StarError):
+    """A step in the life of a release that cannot be taken."""
+
+
+class BlockedByConsumers(LifecycleError):
+    """Somebody still reads the release and cannot be served in another way; `details["readers"]` has them."""
+
+    exit_code = ExitCode.BLOCKED_BY_CONSUMERS
 
 
 class ArtefactError(StarError):

@@ -1,0 +1,1 @@
+"""Maps from a new embedding space to the older ones that somebody still reads."""

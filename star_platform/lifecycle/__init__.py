@@ -1,0 +1,1 @@
+"""Who reads what, and how a release is deprecated, retired and purged."""
