@@ -28,6 +28,8 @@
     ~ settings: embedding dim                         breaking    vectors have another length
     ~ settings: text, anything else in training       retrain
     ~ settings: publishing                            additive    written elsewhere too; vectors stay
+    ~ settings: compat, what training aligns with     retrain
+    ~ settings: anything else in compat               additive    other maps to older spaces; vectors stay
     ~ settings: evaluation; deny_columns; owner       metadata
     anything else                                     breaking    undecided is breaking
 
@@ -42,6 +44,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from star_platform.planning.differences import Difference
+from star_platform.planning.settings import ALIGNMENT_FIELDS
 from star_platform.planning.spec import SignalKind
 
 ChangeKind = SignalKind | Literal["settings", "privacy"]
@@ -95,6 +98,7 @@ _SETTINGS: Mapping[str, Category] = {
     "text": Category.RETRAIN,
     "training": Category.RETRAIN,
     "publishing": Category.ADDITIVE,
+    "compat": Category.ADDITIVE,
     "evaluation": Category.METADATA,
 }
 DIM_FIELDS = frozenset({"dim", "embedding_dim"})
@@ -118,6 +122,8 @@ def of_field(kind: ChangeKind, name: str, change: Difference, definition: Mappin
     top = change.path[0] if change.path else ""
     if kind == "settings":
         is_dim = name == "training" and change.path[-1:] and change.path[-1] in DIM_FIELDS
+        if name == "compat" and top in ALIGNMENT_FIELDS:
+            return Category.RETRAIN
         return Category.BREAKING if is_dim else _SETTINGS.get(name, Category.BREAKING)
     if kind == "edge" and change.path[1:] == ("node",):
         return Category.BREAKING

@@ -40,11 +40,19 @@ SECONDS_PER_UNIT: Mapping[str, float] = {
     "train": 1 / 6_000,  # examples, times epochs
     "embed": 1 / 8_000,  # nodes
     "evaluate": 1 / 4_000,  # examples
+    "compat": 1 / 100_000,  # vectors, times older releases
     "publish": 1 / 15_000,  # vectors
 }
 WEIGHTLESS_TEXT = 1 / 15_000
 """Seconds per text of the encoder `tfidf-svd`."""
-START_SECONDS: Mapping[str, float] = {"train": 5.0, "embed": 2.0, "evaluate": 3.0, "publish": 2.0, "activate": 0.5}
+START_SECONDS: Mapping[str, float] = {
+    "train": 5.0,
+    "embed": 2.0,
+    "evaluate": 3.0,
+    "compat": 1.0,
+    "publish": 2.0,
+    "activate": 0.5,
+}
 """Paid once whatever the size: libraries that load, connections that open."""
 STAGE_FLOOR = 0.1
 
@@ -67,6 +75,8 @@ class Sizes:
     snapshots: Snapshots
     training: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, Any] = field(default_factory=dict)
+    served: int = 0
+    """Earlier releases whose vectors are still read."""
 
     @property
     def dim(self) -> int:
@@ -155,6 +165,8 @@ def _work(kind: str, subject: str | None, sizes: Sizes) -> tuple[int, str, int, 
         return sizes.all_nodes, "nodes", TRAINING_MEMORY + 14 * sizes.all_edges, vectors * sizes.entities
     if kind == "evaluate":
         return sizes.examples, "examples", TRAINING_MEMORY, 1 << 20
+    if kind == "compat":
+        return sizes.entities * sizes.served, "vectors", 256 << 20, 8 * sizes.dim * sizes.dim * sizes.served
     if kind == "publish":
         return sizes.entities, "vectors", 512 << 20, 3 * vectors * sizes.entities  # offline, online and its index
     return 0, "rows", 0, 0

@@ -156,6 +156,7 @@ def _plan_id(base: BaseRelease | None, spec: GraphSpec, prints: Fingerprints, se
             "owners": {"/".join(key): [signal.owner, signal.declared_by] for key, signal in spec.signals.items()},
             "deny_columns": spec.deny_columns,
             "settings": settings_json(settings),
+            "served": [vars(space) for space in settings.served],
         }
     )[:12]
 

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from star_platform.planning.canonical import canonical
+
+
+@dataclass(frozen=True)
+class ServedSpace:
+    """The vectors of an earlier release that somebody may still read: `release`, by fingerprint of its artefacts."""
+
+    release: int
+    embed: str
+    maps: str | None = None
+    """Its compat maps to releases before it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,31 @@ class StageSettings:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     publishing: Mapping[str, Any] = field(default_factory=dict)
     text_fitted: bool = False
+    compat: Mapping[str, Any] = field(default_factory=dict)
+    served: tuple[ServedSpace, ...] = ()
+    """Spaces that the new vectors are mapped to, newest release first."""
+    aligned_to: ServedSpace | None = None
+    """The space that a joint training keeps close to; None trains without."""
+    gate_inputs: str = ""
+    """Identity of what the compat gate asks besides vectors: consumers, their scorers and labelled sets."""
+
+    @property
+    def maps(self) -> bool:
+        """Whether a release has compat maps to make."""
+        return bool(self.served) and self.compat.get("mode", "none") != "none"
+
+    def alignment(self) -> list[Any]:
+        """What joint training adds to the identity of a model; empty without."""
+        if self.aligned_to is None:
+            return []
+        target = asdict(self.aligned_to)
+        if self.compat.get("mode") != "joint-multi":
+            target["maps"] = None
+        return [target, {name: self.compat[name] for name in sorted(self.compat) if name in ALIGNMENT_FIELDS}]
+
+
+ALIGNMENT_FIELDS = frozenset({"mode", "align_weight", "align_batch"})
+"""Fields of the compat settings that decide on the vectors themselves."""
 
 
 def settings_json(settings: StageSettings) -> dict[str, Any]:
@@ -33,5 +68,6 @@ def settings_json(settings: StageSettings) -> dict[str, Any]:
         "training": settings.training,
         "evaluation": settings.evaluation,
         "publishing": settings.publishing,
+        "compat": settings.compat,
     }
     return {name: canonical(section) for name, section in sections.items()}

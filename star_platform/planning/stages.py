@@ -13,8 +13,12 @@
     train             graph                objectives, training settings; cohorts do not count
     embed             train, graph         cohorts do not count
     evaluate          embed, graph         objectives, cohorts, evaluation settings
-    publish           embed                publishing settings
+    compat            embed, graph         vectors that earlier releases serve, consumers of these, compat settings
+    publish           embed, compat        publishing settings
     activate          publish, evaluate
+
+Training that is joined with alignment (`compat.mode: joint-*`) depends on the vectors that it stays close to as well. A
+release that nobody reads an older one of has no `compat` stage.
 
 Equal fingerprints mean equal content, so a stage whose artefact is in the store is reused. Cohorts only divide reports:
 they enter the graph's artefact and the evaluation, but not the identity of model and embeddings, so a new cohort trains
@@ -24,7 +28,7 @@ nothing again. An id feature has no array: its vectors are part of the model, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from star_platform.planning.base import BaseRelease
@@ -50,6 +54,7 @@ StageKind = Literal[
     "train",
     "embed",
     "evaluate",
+    "compat",
     "publish",
     "activate",
 ]
@@ -93,7 +98,7 @@ def build_stages(
     `history` holds measured seconds per unit by kind of stage (`estimate.rates`). `changed` says that this will be a
     new release even if no fingerprint differs from the base (an owner changed): it is published under its own number.
     """
-    sizes = Sizes(spec, snapshots, settings.training, settings.text)
+    sizes = Sizes(spec, snapshots, settings.training, settings.text, len(settings.served))
     bench = _Bench(
         spec, fingerprints, exists, Reasons(base, spec, snapshots, settings), sizes, history or {}, base, changed
     )
@@ -209,7 +214,11 @@ def _model_stages(bench: _Bench, settings: StageSettings) -> None:
     objectives: list[SignalKey] = [("objective", name) for name in spec.objectives]
     aims = {name: bench.fingerprints["objective", name].data for name in spec.objectives}
     identity = [content, aims, settings.training]
-    bench.add("train", None, f"train on {_list(aims)}", identity, ["graph"], objectives, "training")
+    what = f"train on {_list(aims)}"
+    if settings.aligned_to is not None:
+        identity.append(settings.alignment())
+        what += f", aligned with r{settings.aligned_to.release}"
+    bench.add("train", None, what, identity, ["graph"], objectives, "training")
 
     entities = [name for name, node in spec.nodes.items() if node.kind == "entity"]
     identity = [bench.prints(["train"]), content]
@@ -219,9 +228,17 @@ def _model_stages(bench: _Bench, settings: StageSettings) -> None:
     what = "measure on examples later than training"
     bench.add("evaluate", None, what, identity, ["embed", "graph"], settings="evaluation")
 
-    identity = [bench.prints(["embed"]), settings.publishing]
+    made = ["embed"]
+    if settings.maps:
+        older = ", ".join(f"r{space.release}" for space in settings.served)
+        vectors = [asdict(space) for space in settings.served]
+        identity = [bench.prints(["embed"]), vectors, settings.compat, settings.gate_inputs]
+        what = f"map to {older}, and judge the maps"
+        bench.add("compat", None, what, identity, ["embed", "graph"], settings="compat")
+        made.append("compat")
+    identity = [bench.prints(made), settings.publishing]
     what = "write to the feature stores, count and compare"
-    bench.add("publish", None, what, identity, ["embed"], settings="publishing")
+    bench.add("publish", None, what, identity, made, settings="publishing")
     ends = ["publish", "evaluate"]
     bench.add("activate", None, "let readers of latest have it", bench.prints(ends), ends)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from star_platform.planning.plan import Plan
+from star_platform.planning.settings import ServedSpace
 from star_platform.planning.stages import Stage
 from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, planned, released
 
@@ -184,3 +185,51 @@ def test_work_of_another_release_is_found_again() -> None:
     plan = planned(*ALL, base=base, store=earlier | later)
     assert built(plan) == {"publish", "activate"}
     assert stage(plan, "train").why == "built before; graph changed"
+
+
+SERVED = (ServedSpace(2, "embed-2", "maps-2"), ServedSpace(1, "embed-1"))
+POST_HOC = {"mode": "post-hoc", "method": "ridge", "align_weight": 16.0}
+JOINT = {**POST_HOC, "mode": "joint-single"}
+
+
+def prints(**changes: object) -> dict[str, str]:
+    plan = planned(*ALL, settings=replace(SETTINGS, **changes))  # type: ignore[arg-type]
+    return {stage.name: stage.fingerprint for stage in plan.stages}
+
+
+def test_maps_are_made_where_somebody_reads_an_older_release() -> None:
+    assert "compat" not in prints(compat=POST_HOC)
+    assert "compat" not in prints(compat={"mode": "none"}, served=SERVED)
+    plan = planned(*ALL, settings=replace(SETTINGS, compat=POST_HOC, served=SERVED))
+    names = [stage.name for stage in plan.stages]
+    assert names[-4:] == ["evaluate", "compat", "publish", "activate"]
+    stage = plan.stages[-3]
+    assert (stage.what, stage.inputs) == ("map to r2, r1, and judge the maps", ("embed", "graph"))
+    assert plan.stages[-2].inputs == ("embed", "compat")
+
+
+def test_the_identity_of_maps_is_all_that_they_are_made_from() -> None:
+    base = prints(compat=POST_HOC, served=SERVED)
+    others = [
+        prints(compat=POST_HOC, served=SERVED[:1]),
+        prints(compat=POST_HOC, served=(replace(SERVED[0], embed="other"), SERVED[1])),
+        prints(compat={**POST_HOC, "method": "procrustes"}, served=SERVED),
+        prints(compat=POST_HOC, served=SERVED, gate_inputs="a scorer"),
+    ]
+    assert len({base["compat"], *(other["compat"] for other in others)}) == 5
+    assert {base["train"]} == {other["train"] for other in others}, "post-hoc maps leave the vectors alone"
+
+
+def test_joint_training_depends_on_the_space_that_it_stays_close_to() -> None:
+    plain = prints(compat=POST_HOC, served=SERVED)
+    joint = prints(compat=JOINT, served=SERVED, aligned_to=SERVED[0])
+    assert joint["train"] != plain["train"]
+    heavier = prints(compat={**JOINT, "align_weight": 4.0}, served=SERVED, aligned_to=SERVED[0])
+    other_target = prints(compat=JOINT, served=SERVED, aligned_to=replace(SERVED[0], embed="other"))
+    other_maps = prints(compat=JOINT, served=SERVED, aligned_to=replace(SERVED[0], maps="other"))
+    assert len({joint["train"], heavier["train"], other_target["train"]}) == 3
+    assert other_maps["train"] == joint["train"], "a single step does not look through the maps of the target"
+    multi = {**JOINT, "mode": "joint-multi"}
+    one = prints(compat=multi, served=SERVED, aligned_to=SERVED[0])
+    other = prints(compat=multi, served=SERVED, aligned_to=replace(SERVED[0], maps="other"))
+    assert one["train"] != other["train"]
