@@ -209,9 +209,7 @@ def save_maps(folder: Path, maps: Sequence[CompatMap]) -> None:
         raise CompatError("C004", f"two maps have one name: {', '.join(names)}")
     arrays = {f"{each.name}/{part}": array for each in ordered for part, array in each._arrays().items()}
     save_file(arrays, folder / WEIGHTS)
-    facts = [
-        {**each._facts(), "hidden": each.hidden is not None, "fidelity": dict(each.fidelity)} for each in ordered
-    ]
+    facts = [{**each._facts(), "hidden": each.hidden is not None, "fidelity": dict(each.fidelity)} for each in ordered]
     content = {"format_version": FORMAT_VERSION, "maps": facts}
     (folder / FACTS).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
