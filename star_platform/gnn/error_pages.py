@@ -60,4 +60,10 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "Scores were asked for an objective that the model was not trained for.",
         fix="Use one of the objectives that the message lists.",
     ),
+    "M011": ErrorPage(
+        "A model cannot be aligned to the old release",
+        "Joint training keeps a new model a linear map away from the stored vectors of an old release. It needs nodes "
+        "that both have, rows and earlier maps that fit them, and a moment that is not after validation starts.",
+        fix="Use `compat: {mode: post-hoc}` for a release that shares no entity with the one before.",
+    ),
 }

@@ -154,3 +154,17 @@ def join(one: Examples, other: Examples) -> Examples:
         np.concatenate([one.labels, other.labels]),
     )
     return both.take(np.argsort(both.times, kind="stable"))
+
+
+def check_trainable(name: str, part: TimeSplit) -> None:
+    """Raises TrainingError M001, M003 or M006 for an objective that nothing can be learned from."""
+    if not len(part.train):
+        raise TrainingError("M001", f"objective {name!r} has no training example before the validation starts")
+    if not len(part.validation):
+        raise TrainingError(
+            "M006",
+            f"objective {name!r} has no example between {part.validation_start} and {part.test_start} to validate on",
+            hint="raise validation_share, or leave the objective out",
+        )
+    if float(part.train.labels.max()) <= 0:
+        raise TrainingError("M003", f"objective {name!r} has only negative training examples")

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import checkpoint, runtime
-from star_platform.gnn.batches import Batch, BatchMaker, Schedule
+from star_platform.gnn.aligner import AlignBatch, Aligner
+from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, settled
+from star_platform.gnn.batches import Batch, BatchMaker, Schedule, StepKey
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.model_io import Model, ModelSpec, new_model, save_model
-from star_platform.gnn.objectives import auc, drawn_loss, labelled_loss
-from star_platform.gnn.split import TimeSplit, join, split
+from star_platform.gnn.model_io import ModelSpec, new_model, save_model
+from star_platform.gnn.objectives import auc, drawn_loss, labelled_loss, score_drawn, score_pairs
+from star_platform.gnn.split import TimeSplit, check_trainable, join, split
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import Graph
 from star_platform.planning.canonical import digest
@@ -39,28 +40,36 @@ def train(
     work_dir: Path,
     out_dir: Path,
     progress: Progress = SILENT,
+    alignment: Alignment | None = None,
 ) -> dict[str, Any]:
     """Train, and write `model.safetensors`, `config.json` and `history.json` into `out_dir`.
 
-    A checkpoint is kept in `work_dir`; a run that finds one there goes on from it and ends with the same bytes as one
-    that was never interrupted. Equal inputs and an equal configuration give equal bytes on the same machine type.
+    With an `alignment` the model stays a linear map away from an old release, and `alignment.safetensors` holds the
+    map. A checkpoint is kept in `work_dir`; a run that finds one there goes on from it and ends with the same bytes as
+    one that was never interrupted. Equal inputs and an equal configuration give equal bytes on the same machine type.
 
     Returns:
         Facts for the manifest: examples per objective and part, boundaries, best validation, steps.
 
     Raises:
         TrainingError: M001-M004 for objectives that cannot be trained, M005 when the loss is not finite, M006 when an
-            objective has no validation examples, M007 for a checkpoint of another run.
+            objective has no validation examples, M007 for a checkpoint of another run, M011 for an unusable alignment.
     """
     runtime.keep_freed_memory()
     with runtime.torch_threads(config.threads):
-        return Trainer(graph, objectives, config).run(work_dir, out_dir, progress)
+        return Trainer(graph, objectives, config, alignment).run(work_dir, out_dir, progress)
 
 
 class Trainer:
     """One run: data, model and optimiser."""
 
-    def __init__(self, graph: Graph, objectives: Mapping[str, LinkPrediction], config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        objectives: Mapping[str, LinkPrediction],
+        config: TrainingConfig,
+        alignment: Alignment | None = None,
+    ) -> None:
         self.config = config
         self.splits = split(graph, objectives, config)
         self.weights = {name: objectives[name].weight for name in self.splits}
@@ -68,47 +77,45 @@ class Trainer:
         if not active:
             raise TrainingError("M001", "every objective has weight 0", hint="give one of them a positive weight")
         for name, part in active.items():
-            _check(name, part)
+            check_trainable(name, part)
         reader = TreeReader(graph, config)
         self.model = new_model(_model_spec(graph, reader, self.splits), config)
-        self.training = Schedule(
-            {
-                name: BatchMaker(graph, reader, objectives[name], part.edge, part.train, part.train, config)
-                for name, part in active.items()
-            },
-            config.seed,
-        )
-        self.validating = Schedule(
-            {
-                name: BatchMaker(
-                    graph,
-                    reader,
-                    objectives[name],
-                    part.edge,
-                    part.validation,
-                    join(part.train, part.validation),
-                    config,
-                )
-                for name, part in active.items()
-            },
-            config.seed,
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
-        self.key = digest({"graph": graph.content_hash, "config": config, "objectives": dict(objectives)})
+        start = next(iter(self.splits.values())).validation_start
+        self.aligner = Aligner.of(alignment, graph, reader, start, config)
+
+        def schedule(validate: bool) -> Schedule:
+            makers = {}
+            for name, part in active.items():
+                examples, known = part.train, part.train
+                if validate:
+                    examples, known = part.validation, join(part.train, part.validation)
+                makers[name] = BatchMaker(graph, reader, objectives[name], part.edge, examples, known, config)
+            return Schedule(makers, config.seed)
+
+        self.training, self.validating = schedule(validate=False), schedule(validate=True)
+        self.learned = nn.ModuleDict({"model": self.model})  # all that the optimiser moves and a checkpoint holds
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
+        key: dict[str, Any] = {"graph": graph.content_hash, "config": config, "objectives": dict(objectives)}
+        if self.aligner is not None:
+            self.learned[NAME] = self.aligner
+            groups.append({"params": list(self.aligner.parameters()), "weight_decay": 0.0})
+            key[NAME] = self.aligner.alignment.fingerprint
+        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.key = digest(key)
 
     def run(self, work_dir: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, from the checkpoint in `work_dir` if there is one."""
         work_dir.mkdir(parents=True, exist_ok=True)
-        restored = checkpoint.restore(work_dir, self.key, self.model, self.optimizer)
+        restored = checkpoint.restore(work_dir, self.key, self.learned, self.optimizer)
         state, best = restored or (checkpoint.RunState(self.key), {})
         examples = sum(len(part.train) for name, part in self.splits.items() if self.weights[name] > 0)
         with progress.task("train", total=examples * self.config.max_epochs, unit="examples") as task:
             task.advance(examples * state.epoch)
             while not state.done:
                 best = self._epoch(state, best, work_dir, task)
-        save_model(out_dir, self.model, best)
+        save_model(out_dir, self.model, _part(best, "model."))
+        if self.aligner is not None:
+            save_alignment(out_dir, self.aligner.names, _part(best, f"{NAME}."))
         history = json.dumps({"validations": state.history}, indent=1, sort_keys=True) + "\n"
         (out_dir / HISTORY).write_text(history, encoding="utf-8")
         return self._details(state)
@@ -121,8 +128,9 @@ class Trainer:
         every = max(1, math.ceil(len(steps) * self.config.validate_every))
         losses: dict[str, list[float]] = {}
         seen, began = 0, time.perf_counter()
-        for batch in runtime.ahead(self.training.make, steps[state.step :]):
-            losses.setdefault(batch.objective, []).append(self._step(batch))
+        for batch, aligned in runtime.ahead(self._made, steps[state.step :]):
+            for name, value in self._step(batch, aligned).items():
+                losses.setdefault(name, []).append(value)
             state.step += 1
             seen += batch.size
             task.advance(batch.size)
@@ -132,27 +140,36 @@ class Trainer:
                 if state.step == len(steps):
                     state.epoch, state.step = state.epoch + 1, 0
                 state.done = state.epoch >= self.config.max_epochs or state.since_best >= self.config.patience
-                checkpoint.save(work_dir, state, self.model, best, self.optimizer)
+                checkpoint.save(work_dir, state, self.learned, best, self.optimizer)
                 losses, seen, began = {}, 0, time.perf_counter()
                 if state.done or state.step == 0:
                     break
         return best
 
-    def _step(self, batch: Batch) -> float:
+    def _made(self, key: StepKey) -> tuple[Batch, AlignBatch | None]:
+        return self.training.make(key), None if self.aligner is None else self.aligner.make(key.step)
+
+    def _step(self, batch: Batch, aligned: AlignBatch | None = None) -> dict[str, float]:
+        """One step of the optimiser; the losses by name, before their weights."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                "M005",
-                f"the loss of objective {batch.objective!r} is not finite",
-                hint="lower `lr`, and look for extreme values among the features",
-            )
-        (loss * self.weights[batch.objective]).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        losses, weights = {batch.objective: self.loss(batch)}, {batch.objective: self.weights[batch.objective]}
+        if self.aligner is not None and aligned is not None:
+            losses[LOSS] = self.aligner.loss(self.model.encoder, aligned)
+            weights[LOSS] = self.aligner.alignment.weight
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    "M005",
+                    f"the loss of {name!r} is not finite",
+                    hint="lower `lr`, and look for extreme values among the features",
+                )
+        total = torch.stack([loss * weights[name] for name, loss in losses.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.learned.parameters(), 5.0)
         self.optimizer.step()
-        return value
+        return values
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of one batch, before the objective's weight."""
@@ -175,11 +192,16 @@ class Trainer:
         means = {name: float(np.mean(values)) for name, values in sorted(losses.items())}
         state.history.append({"epoch": round(at, 6), "auc": mean, "auc_by_objective": aucs, "train_loss": means})
         task.note(loss=float(np.mean(list(means.values()))), val_auc=mean)
+        if not self._eligible(at):
+            return best
         if mean > state.best:
             state.best, state.since_best = mean, 0
-            return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            return {name: tensor.detach().clone() for name, tensor in self.learned.state_dict().items()}
         state.since_best += 1
         return best
+
+    def _eligible(self, at: float) -> bool:
+        return self.aligner is None or settled(at, self.config.max_epochs)
 
     def validate(self) -> dict[str, float]:
         """AUC of each objective on its validation examples, point in time, with negatives drawn the same way."""
@@ -205,7 +227,9 @@ class Trainer:
         }
 
     def _details(self, state: checkpoint.RunState) -> dict[str, Any]:
-        chosen = max(state.history, key=lambda entry: entry["auc"])
+        chosen = max(
+            (entry for entry in state.history if self._eligible(entry["epoch"])), key=lambda entry: entry["auc"]
+        )
         first = next(iter(self.splits.values()))
         return {
             "objectives": {
@@ -225,38 +249,13 @@ class Trainer:
             "validation_auc_by_objective": chosen["auc_by_objective"],
             "validations": len(state.history),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            **({} if self.aligner is None else {NAME: self.aligner.details()}),
             "false_negatives": "known positives of training are never drawn as negatives; unknown ones may be",
         }
 
 
-def score_pairs(model: Model, batch: Batch) -> Tensor:
-    """Logits `[n]` of the batch's pairs."""
-    vectors = model.encoder(batch.trees)
-    seeds, n = functional.embedding(batch.trees.seeds, vectors), batch.size
-    return model.decoder(batch.objective).pairs(seeds[:n], seeds[n:])
-
-
-def score_drawn(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits of the positives `[n]` and of the negatives `[n, m]`, and which of these count."""
-    assert batch.allowed is not None  # noqa: S101 - set wherever negatives are drawn
-    vectors = functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
-    n = batch.size
-    src, dst = vectors[:n], vectors[n : 2 * n]
-    decoder = model.decoder(batch.objective)
-    return decoder.pairs(src, dst), decoder.all_pairs(src, dst if batch.in_batch else vectors[2 * n :]), batch.allowed
-
-
-def _check(name: str, part: TimeSplit) -> None:
-    if not len(part.train):
-        raise TrainingError("M001", f"objective {name!r} has no training example before the validation starts")
-    if not len(part.validation):
-        raise TrainingError(
-            "M006",
-            f"objective {name!r} has no example between {part.validation_start} and {part.test_start} to validate on",
-            hint="raise validation_share, or leave the objective out",
-        )
-    if float(part.train.labels.max()) <= 0:
-        raise TrainingError("M003", f"objective {name!r} has only negative training examples")
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _model_spec(graph: Graph, reader: TreeReader, splits: Mapping[str, TimeSplit]) -> ModelSpec:
