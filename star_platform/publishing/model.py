@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+
+    from star_platform.compat.model import CompatMap
 
 KeyType = Literal["int64", "string"]
 
@@ -91,12 +93,18 @@ class FeastState:
     releases: every release that is published and not purged, of any state but failed; any order.
     active: number of the active release, None before the first activation.
     offline_root: folder of the Parquet datasets (`Publisher.offline_root`).
+    maps: every compat map that readers may use, of releases whose own vectors are served.
+    routes: for each retired release (`target`) and node type the map that answers for it, from `source`.
+    notices: by release number, what its readers are told (JSON data), such as that it is deprecated.
     """
 
     offline_root: Path
     releases: tuple[PublishedRelease, ...] = ()
     active: int | None = None
     consumers: tuple[ConsumerPin, ...] = field(default=())
+    maps: tuple[CompatMap, ...] = ()
+    routes: tuple[CompatMap, ...] = ()
+    notices: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def in_order(self) -> tuple[PublishedRelease, ...]:
         return tuple(sorted(self.releases, key=lambda release: release.number))
@@ -137,7 +145,7 @@ class FeastState:
     def with_release(self, release: PublishedRelease) -> FeastState:
         """The state with one more release (or the same one again), not yet active."""
         others = tuple(known for known in self.releases if known.number != release.number)
-        return FeastState(self.offline_root, (*others, release), self.active, self.consumers)
+        return replace(self, releases=(*others, release))
 
 
 def view_name(node: str) -> str:
