@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -142,7 +143,24 @@ class ConsumerRow(Base):
     owner: Mapped[str]
     nodes: Mapped[list[str]]
     release: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """The rest of its file: contact, need, margin, scorer, cases, sunset (`rows.consumer_details`)."""
     recorded_at: Mapped[datetime]
+
+
+class UsageRow(Base):
+    """Reads of one day. Not append-only: a day's count grows until the day is over."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index(None, "release"),)
+
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    """Empty for readers that did not say who they are: NULL cannot be in a primary key."""
+    node: Mapped[str] = mapped_column(primary_key=True)
+    release: Mapped[int] = mapped_column(ForeignKey("release.number"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    reads: Mapped[int] = mapped_column(BigInteger)
+    vectors: Mapped[int] = mapped_column(BigInteger)
 
 
 class EventRow(Base):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -28,20 +29,24 @@ from star_platform.registry.models import (
 from star_platform.registry.rows import (
     alias_head,
     base_moved,
+    from_consumer,
     record_artefact,
     record_revision,
     release_row,
     to_alias_event,
+    to_consumer,
     to_release,
     to_stage,
 )
 from star_platform.registry.states import BY_ACTIVATION, ReleaseState, check_transition
+from star_platform.registry.usage import UsageLedger
 from star_platform.registry.values import (
     AliasEvent,
     BranchRevision,
     Clock,
     Consumer,
     Event,
+    Note,
     Release,
     ReleaseArtefact,
     StageRecord,
@@ -107,18 +112,18 @@ class Registry:
         """Make these the declared consumers; those not named are no longer declared."""
         with self.database.write() as session:
             session.execute(delete(ConsumerRow))
-            session.add_all(
-                ConsumerRow(
-                    name=c.name, owner=c.owner, nodes=list(c.nodes), release=c.release, recorded_at=self.clock.now()
-                )
-                for c in consumers
-            )
+            session.add_all(from_consumer(consumer, self.clock) for consumer in consumers)
 
     def consumers(self) -> tuple[Consumer, ...]:
         """Declared consumers by name."""
         with self.database.read() as session:
             rows = session.scalars(select(ConsumerRow).order_by(ConsumerRow.name))
-            return tuple(Consumer(row.name, row.owner, tuple(row.nodes), row.release) for row in rows)
+            return tuple(to_consumer(row) for row in rows)
+
+    @cached_property
+    def usage(self) -> UsageLedger:
+        """Who read which release on which day."""
+        return UsageLedger(self.database)
 
     # --- releases -----------------------------------------------------------------------------------------------------
 
@@ -160,21 +165,47 @@ class Registry:
         Raises:
             RegistryError: R009 when the step is illegal, or is one that only `activate` takes; R010 without a release.
         """
+        return self.advance(number, (ReleaseState(state),), actor, reason, lease=lease)
+
+    def advance(
+        self,
+        number: int,
+        states: Sequence[ReleaseState],
+        actor: str,
+        reason: str = "",
+        *,
+        details: Mapping[str, Any] | None = None,
+        notes: Sequence[Note] = (),
+        lease: Lease | None = None,
+    ) -> Release:
+        """Several steps of a release and the events that belong to them, in one transaction: all happen, or none.
+
+        A step to the state that the release is in is no step. `details` go into each step's event; `notes` come first,
+        so that whoever sees the last state sees what led to it.
+
+        Raises:
+            RegistryError: R009 when a step is illegal, or is one that only `activate` takes; R010 without a release.
+            LeaseHeld: R007 when `lease` was lost.
+        """
         with self.database.write() as session:
             leases.require(session, lease)
             row = release_row(session, number)
-            before, after = ReleaseState(row.state), ReleaseState(state)
-            if before == after:
-                return to_release(row)
-            check_transition(number, before, after)
-            # An active release is deprecated when its successor is activated, which moves the alias with it.
-            if (before, after) in BY_ACTIVATION:
-                raise RegistryError(
-                    "R009",
-                    f"release r{number} cannot go from {before} to {after} by itself",
-                    hint="activate the release that is to be served; the other one follows",
-                )
-            self._step(session, row, after, actor, reason)
+            for note in notes:
+                release_row(session, note.release)
+                self._append(session, actor, note.kind, note.release, note.reason or reason, note.details)
+            for after in states:
+                before = ReleaseState(row.state)
+                if before == after:
+                    continue
+                check_transition(number, before, after)
+                # An active release is deprecated when its successor is activated, which moves the alias with it.
+                if (before, after) in BY_ACTIVATION:
+                    raise RegistryError(
+                        "R009",
+                        f"release r{number} cannot go from {before} to {after} by itself",
+                        hint="activate the release that is to be served; the other one follows",
+                    )
+                self._step(session, row, after, actor, reason, details)
             return to_release(row)
 
     def release(self, number: int) -> Release:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from datetime import date
+from typing import Any, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from star_platform.errors import BaseMoved, RegistryError
-from star_platform.registry.models import AliasEventRow, ArtefactRow, BranchRevisionRow, ReleaseRow, StageRow
+from star_platform.registry.models import (
+    AliasEventRow,
+    ArtefactRow,
+    BranchRevisionRow,
+    ConsumerRow,
+    ReleaseRow,
+    StageRow,
+)
 from star_platform.registry.states import ReleaseState
-from star_platform.registry.values import AliasEvent, BranchRevision, Clock, Release, StageRecord, StageState
+from star_platform.registry.values import (
+    AliasEvent,
+    BranchRevision,
+    Clock,
+    Consumer,
+    Release,
+    StageRecord,
+    StageState,
+)
 
 
 def release_row(session: Session, number: int) -> ReleaseRow:
@@ -79,6 +95,39 @@ def record_artefact(session: Session, kind: str, fingerprint: str, content_hash:
         session.add(row)
         session.flush()
     return row.id
+
+
+def from_consumer(consumer: Consumer, clock: Clock) -> ConsumerRow:
+    """The row of a declared consumer."""
+    return ConsumerRow(
+        name=consumer.name,
+        owner=consumer.owner,
+        nodes=list(consumer.nodes),
+        release=consumer.release,
+        details=consumer_details(consumer),
+        recorded_at=clock.now(),
+    )
+
+
+def consumer_details(consumer: Consumer) -> dict[str, Any]:
+    """What has no column of its own, as JSON; fields that say nothing are left out."""
+    facts = {
+        "contact": consumer.contact,
+        "need": consumer.need,
+        "margin": consumer.margin,
+        "scorer": dict(consumer.scorer) if consumer.scorer is not None else None,
+        "cases": dict(consumer.cases) if consumer.cases is not None else None,
+        "sunset": consumer.sunset.isoformat() if consumer.sunset is not None else None,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def to_consumer(row: ConsumerRow) -> Consumer:
+    """The row of a declared consumer as a value."""
+    facts = dict(row.details)
+    sunset = facts.pop("sunset", None)
+    day = date.fromisoformat(sunset) if sunset is not None else None
+    return Consumer(row.name, row.owner, tuple(row.nodes), row.release, sunset=day, **facts)
 
 
 def to_release(row: ReleaseRow) -> Release:

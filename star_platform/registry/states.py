@@ -24,7 +24,8 @@ class ReleaseState(StrEnum):
 S = ReleaseState
 TRANSITIONS: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     S.BUILDING: frozenset({S.CANDIDATE, S.FAILED}),
-    S.CANDIDATE: frozenset({S.ACTIVE, S.FAILED}),
+    # Deprecated without having been active again: one that was rolled back, or never activated, must be able to go.
+    S.CANDIDATE: frozenset({S.ACTIVE, S.FAILED, S.DEPRECATED}),
     # Back to candidate is a rollback: the release stays readable by its pin, and may be activated again.
     S.ACTIVE: frozenset({S.DEPRECATED, S.CANDIDATE}),
     # Back to active is a rollback as well, possible as long as the vectors are still served as they are.
@@ -35,7 +36,11 @@ TRANSITIONS: Mapping[ReleaseState, frozenset[ReleaseState]] = {
     # Back to building is `release --resume` after the cause was removed.
     S.FAILED: frozenset({S.BUILDING, S.PURGED}),
 }
-"""Every legal step. Steps to and from `active` happen only inside `Registry.activate`."""
+"""Every legal step. Steps to and from `active` happen only inside `Registry.activate`.
+
+DESIGN 4.7 draws the way of a release that is followed by the next one. A candidate may be deprecated as well: one that
+a rollback left behind is readable by its pin and takes space, and without this step it could never be retired.
+"""
 
 BY_ACTIVATION: frozenset[tuple[ReleaseState, ReleaseState]] = frozenset(
     (before, after) for before, follow in TRANSITIONS.items() for after in follow if S.ACTIVE in (before, after)

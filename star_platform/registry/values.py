@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, Protocol
 
 from star_platform.registry.states import ReleaseState
 
 StageState = Literal["running", "done", "failed"]
+Need = Literal["mapped", "exact"]
 
 
 class Clock(Protocol):
@@ -83,12 +84,50 @@ class ReleaseArtefact:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Somebody who reads embeddings: of which nodes, and of which release (`latest` or `rN`)."""
+    """Somebody who reads embeddings: of which nodes, and of which release (`latest` or `rN`).
+
+    need: `exact` when only the vectors of its release will do, `mapped` when a map within the gate may serve it.
+    margin: how much AUC it may lose to a map; None for the project's own margin.
+    scorer: its frozen model, `{"python": "module:function"}` or `{"onnx": "path"}`; None when it registered none.
+    cases: the labelled rows that the frozen model is judged on, as in its file (`path`, `label`, `keys`, ...).
+    sunset: the day by which it will have left its release.
+    """
 
     name: str
     owner: str
     nodes: tuple[str, ...]
     release: str
+    contact: str | None = None
+    need: Need = "mapped"
+    margin: float | None = None
+    scorer: Mapping[str, Any] | None = None
+    cases: Mapping[str, Any] | None = None
+    sunset: date | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How often a consumer read a node type of a release on one day (UTC); None for who did not say.
+
+    reads counts calls, vectors the ids asked for. Both are sums over the day, not increments.
+    """
+
+    consumer: str | None
+    node: str
+    release: int
+    day: date
+    reads: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """An event to be: what happened to a release, besides the steps of its life."""
+
+    kind: str
+    release: int
+    details: Mapping[str, Any]
+    reason: str = ""
 
 
 @dataclass(frozen=True)

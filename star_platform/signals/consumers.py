@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field, StringConstraints
 
 from star_platform.errors import Diagnostic, SignalErrors
-from star_platform.signals.document import Document, read_document
+from star_platform.signals.consumer_model import Consumer
+from star_platform.signals.consumer_rules import LoadedConsumer, broken_rules
+from star_platform.signals.document import read_document
 from star_platform.signals.load import branch_files
-from star_platform.signals.model import Declaration, Name, NodeName
 from star_platform.signals.shape import validate
-from star_platform.signals.suggest import did_you_mean, known
 from star_platform.signals.tree import plain
 
-Release = Annotated[str, StringConstraints(pattern=r"^(latest|r[1-9][0-9]*)$")]
-"""A release such as `r3`, or `latest`: the active one at each publication."""
-
-
-class Consumer(Declaration):
-    """A downstream model or service, and the embeddings that it reads."""
-
-    consumer: Name
-    owner: Annotated[str, StringConstraints(min_length=1)]
-    description: str = ""
-    nodes: Annotated[tuple[NodeName, ...], Field(min_length=1)]
-    """Node types whose embedding it reads."""
-    release: Release = "latest"
-
-
-@dataclass(frozen=True)
-class LoadedConsumer:
-    """A valid consumer file."""
-
-    consumer: Consumer
-    file: str
-    document: Document
+__all__ = ["Consumer", "LoadedConsumer", "load_consumers", "read_consumers"]
 
 
 def load_consumers(
@@ -70,40 +45,6 @@ def read_consumers(
         diagnostics += [error.diagnostic for error in errors]
         if consumer is not None:
             item = LoadedConsumer(consumer, document.file, document)
-            diagnostics += [*_repeated_nodes(item), *_unknown_nodes(item, nodes), *_twin(item, loaded)]
+            diagnostics += broken_rules(item, loaded, nodes)
             loaded.append(item)
     return tuple(loaded), tuple(diagnostics)
-
-
-def _unknown_nodes(item: LoadedConsumer, nodes: Collection[str] | None) -> list[Diagnostic]:
-    return [
-        item.document.diagnostic(
-            "S014",
-            f"consumer '{item.consumer.consumer}' reads unknown node '{name}'",
-            item.document.place("nodes", index),
-            did_you_mean(name, nodes) or "no branch declares it",
-            known("nodes", nodes),
-        )
-        for index, name in enumerate(item.consumer.nodes)
-        if nodes is not None and name not in nodes
-    ]
-
-
-def _repeated_nodes(item: LoadedConsumer) -> list[Diagnostic]:
-    names = item.consumer.nodes
-    return [
-        item.document.diagnostic(
-            "S046", f"'{name}' stands twice in nodes", item.document.place("nodes", index), "delete one of the two"
-        )
-        for index, name in enumerate(names)
-        if name in names[:index]
-    ]
-
-
-def _twin(item: LoadedConsumer, before: list[LoadedConsumer]) -> list[Diagnostic]:
-    twins = [other for other in before if other.consumer.consumer == item.consumer.consumer]
-    if not twins:
-        return []
-    message = f"consumer '{item.consumer.consumer}' is also declared in {twins[0].file}"
-    place = item.document.value_place("consumer")
-    return [item.document.diagnostic("S054", message, place, "choose another name, or join the two files")]

@@ -301,4 +301,86 @@ ls -l signal_branches/
 chmod u+r signal_branches/first.yaml
 """,
     ),
+    "S057": ErrorPage(
+        "a scorer is one thing",
+        "A consumer's frozen model is a Python entry point or an ONNX file: exactly one of 'python' and 'onnx'.",
+        example="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {python: 'ranking.model:load', onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {member: member_id}}
+""",
+        fix="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {member: member_id}}
+""",
+    ),
+    "S058": ErrorPage(
+        "a scorer without a pinned release",
+        "A frozen model was trained on the vectors of one release, and a map is judged by what that model makes of"
+        " mapped vectors. 'latest' does not say which release it was.",
+        example="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: latest
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {member: member_id}}
+""",
+        fix="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {member: member_id}}
+""",
+    ),
+    "S059": ErrorPage(
+        "a scorer without cases, or cases without a scorer",
+        "The gate of a map scores labelled cases with the frozen model of the consumer, so it needs both. With neither,"
+        " the geometry of the map decides.",
+        example="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {onnx: ranker.onnx}
+""",
+        fix="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {member: member_id}}
+""",
+    ),
+    "S060": ErrorPage(
+        "cases with a key that is not read",
+        "The keys of a consumer's cases say which column holds the ids of each node type whose vectors its model takes;"
+        " it takes none of a node type that the consumer does not read.",
+        example="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [member]
+release: r3
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {job: job_id}}
+""",
+        fix="""\
+consumer: job-ranker
+owner: ranking@example.com
+nodes: [job]
+release: r3
+scorer: {onnx: ranker.onnx}
+cases: {path: data/cases.parquet, label: clicked, keys: {job: job_id}}
+""",
+    ),
 }

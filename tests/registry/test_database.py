@@ -92,8 +92,8 @@ def test_older_schema_names_the_way_out(registry: Registry, tmp_path: Path, monk
     for source in module.migrations_folder().rglob("*.py"):
         target = folder / source.relative_to(module.migrations_folder())
         target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    (folder / "versions" / "0002_next.py").write_text(
-        'import sqlalchemy as sa\nfrom alembic import op\nrevision = "0002"\ndown_revision = "0001"\n'
+    (folder / "versions" / "9999_next.py").write_text(
+        'import sqlalchemy as sa\nfrom alembic import op\nrevision = "9999"\ndown_revision = "0002"\n'
         'def upgrade():\n    op.create_table("extra", sa.Column("id", sa.Integer(), primary_key=True))\n'
         'def downgrade():\n    op.drop_table("extra")\n',
         encoding="utf-8",

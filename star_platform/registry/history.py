@@ -1,0 +1,84 @@
+"""What the events say as of now: dates and successors, routes, and purges that have not finished.
+
+Nothing here is stored a second time. Each function folds the append-only events, and a later event takes the place of
+an earlier one about the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from star_platform.registry.values import Event, Note
+
+DEPRECATION, ROUTE, FORCED = "deprecation", "route", "forced"
+MATERIALISED, FREED = "materialised", "freed"
+
+
+@dataclass(frozen=True)
+class Deprecation:
+    """Until when a release should be read, and what to read instead."""
+
+    release: int
+    sunset: date
+    successor: int
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Route:
+    """Reads of (node, retired release `target`) are answered from release `source` through a map.
+
+    artefact: fingerprint of the compat artefact that holds the map `<node>:r<source>->r<target>`.
+    """
+
+    node: str
+    source: int
+    target: int
+    artefact: str
+
+    @property
+    def name(self) -> str:
+        """The name of its map, such as `member:r3->r1`."""
+        return f"{self.node}:r{self.source}->r{self.target}"
+
+    def note(self) -> Note:
+        """The event that makes it so."""
+        return Note(ROUTE, self.target, {"node": self.node, "source": self.source, "artefact": self.artefact})
+
+
+def deprecations(events: Iterable[Event]) -> dict[int, Deprecation]:
+    """The date and the successor that each release was given last, by release number."""
+    found = {}
+    for event in events:
+        if event.kind == DEPRECATION and event.release is not None:
+            day, successor = date.fromisoformat(event.details["sunset"]), int(event.details["successor"])
+            found[event.release] = Deprecation(event.release, day, successor, event.actor, event.reason, event.at)
+    return found
+
+
+def routes(events: Iterable[Event]) -> tuple[Route, ...]:
+    """The routes in use, one for each retired release and node type at most, by release and node type."""
+    found = {}
+    for event in events:
+        if event.kind == ROUTE and event.release is not None:
+            facts = event.details
+            found[event.release, str(facts["node"])] = Route(
+                str(facts["node"]), int(facts["source"]), event.release, str(facts["artefact"])
+            )
+    return tuple(route for _, route in sorted(found.items()))
+
+
+def last_details(events: Iterable[Event], kind: str) -> dict[int, Mapping[str, Any]]:
+    """The details of the last event of a kind, by release number."""
+    return {event.release: event.details for event in events if event.kind == kind and event.release is not None}
+
+
+def step_into(events: Iterable[Event], release: int, state: str) -> Event | None:
+    """The last step of a release into a state: when, by whom and why."""
+    steps = [e for e in events if e.kind == "state" and e.release == release and e.details.get("to") == state]
+    return steps[-1] if steps else None
