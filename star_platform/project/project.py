@@ -1,34 +1,29 @@
-"""The composition root: finds star.yaml, opens registry, stores and engine. The only place that wires things.
+"""One project: what its star.yaml names, wired together. The only place that wires things.
 
-Reading star.yaml must stay light (`validate` runs it), so everything heavy is imported inside what opens it.
+Everything heavy is imported inside what opens it: `validate` opens a project too.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing import TYPE_CHECKING, Any
 
 from star_platform.errors import UsageError
-from star_platform.evaluation.config import EvaluationConfig
-from star_platform.gnn.config import TrainingConfig
 from star_platform.progress import SILENT, Progress
-from star_platform.text.config import TextConfig
+from star_platform.project.file import ProjectFile, find_project, read_project_file
 
 if TYPE_CHECKING:
     from star_platform.graph.engine import Engine
     from star_platform.planning.base import BaseRelease
     from star_platform.planning.spec import GraphSpec
-    from star_platform.planning.stages import StageSettings
-    from star_platform.publishing.model import ConsumerPin, FeastState, PublishedRelease
+    from star_platform.project.serving import Serving
+    from star_platform.publishing.model import FeastState, PublishedRelease
     from star_platform.publishing.publish import Publisher
     from star_platform.publishing.read import Fetched, Reader
     from star_platform.registry.artefacts import ArtefactStore
@@ -37,86 +32,6 @@ if TYPE_CHECKING:
     from star_platform.release import ReleaseRequest, Workshop
     from star_platform.signals.load import LoadedBranch
     from star_platform.text.encoder import TextEncoder
-
-PROJECT_FILE = "star.yaml"
-_VARIABLE = re.compile(r"\$\{env:([A-Za-z_]\w*)(?::-([^}]*))?\}")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EngineConfig(_Section):
-    """How much the table engine may use; larger inputs spill to disk."""
-
-    memory_limit: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[0-9]+)?(KB|MB|GB)$")] = "1GB"
-    threads: Annotated[int, Field(ge=1)] = 2
-
-
-class PublishingConfig(_Section):
-    """Where releases go."""
-
-    feature_repo: str = "feature_repo"
-
-
-class ProjectFile(_Section):
-    """star.yaml. Paths are relative to its folder; `${env:NAME}` and `${env:NAME:-default}` are filled in."""
-
-    apiVersion: Literal["star/v1"] = "star/v1"  # noqa: N815
-    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-    branches: str = "signal_branches"
-    consumers: str = "consumers"
-    variables: dict[str, str] = {}
-    connections: dict[str, str] = {}
-    registry: str = "sqlite:///.star/registry.db"
-    artefacts: str = ".star/artefacts"
-    engine: EngineConfig = EngineConfig()
-    text: TextConfig = TextConfig()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    publishing: PublishingConfig = PublishingConfig()
-
-
-def find_project(start: Path | None = None) -> Path:
-    """The folder of the nearest star.yaml at or above `start`; raises UsageError U001 where there is none."""
-    folder = (start or Path.cwd()).resolve()
-    for candidate in (folder, *folder.parents):
-        if (candidate / PROJECT_FILE).is_file():
-            return candidate
-    raise UsageError(
-        "U001",
-        f"no {PROJECT_FILE} in {folder} or above it",
-        hint="run `star-platform init` here, or pass --project DIR",
-    )
-
-
-def read_project_file(root: Path) -> ProjectFile:
-    """star.yaml of folder `root`, checked.
-
-    Raises:
-        SignalErrors: with the place of everything that is wrong in it.
-        UsageError: U002 when it needs an environment variable that is not set.
-    """
-    from star_platform.signals.load import load_model
-
-    return load_model(root / PROJECT_FILE, ProjectFile, root=root, transform=_expand)
-
-
-def _expand(value: Any) -> Any:
-    """`value` with environment variables filled in, everywhere in it."""
-    if isinstance(value, Mapping):
-        return {key: _expand(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item) for item in value]
-    return _VARIABLE.sub(_environment, value) if isinstance(value, str) else value
-
-
-def _environment(match: re.Match[str]) -> str:
-    name, default = match.groups()
-    found = os.environ.get(name, default)
-    if found is None:
-        raise UsageError("U002", f"star.yaml needs the environment variable {name}", hint=f"export {name}=...")
-    return found
 
 
 class Project:
@@ -154,12 +69,12 @@ class Project:
 
     def consumers(self) -> tuple[Consumer, ...]:
         """The declared consumers, from `consumers/*.yaml`."""
-        from star_platform.registry.values import Consumer
+        from star_platform.project.readers import declared
         from star_platform.signals.consumers import load_consumers
 
         folder = self.root / self.file.consumers
-        declared = load_consumers(folder, root=self.root) if folder.is_dir() else ()
-        return tuple(Consumer(c.consumer, c.owner, tuple(c.nodes), c.release) for c in declared)
+        found = load_consumers(folder, root=self.root) if folder.is_dir() else ()
+        return tuple(declared(item) for item in found)
 
     # --- services -----------------------------------------------------------------------------------------------------
 
@@ -238,6 +153,7 @@ class Project:
         """What a release of the ready branches would do, as values; reads sources, changes nothing."""
         from star_platform.planning.plan import make_plan
         from star_platform.planning.snapshot import take_snapshots
+        from star_platform.project.settings import stage_seconds, stage_settings
         from star_platform.release import ReleaseRequest
 
         branches = self.branches(only)
@@ -247,25 +163,13 @@ class Project:
         plan = make_plan(
             spec,
             snapshots,
-            self._settings(),
+            stage_settings(self),
             base=self._base(),
             exists=lambda kind, fingerprint: self.store.find(kind, fingerprint) is not None,
             consumers=self.consumers(),
-            history=self._stage_seconds(),
+            history=stage_seconds(self),
         )
         return ReleaseRequest(plan, spec, tuple(_revision(item) for item in branches), actor())
-
-    def _stage_seconds(self) -> Mapping[str, float]:
-        """Measured seconds per unit of work, by kind of stage, over the stages that earlier releases built."""
-        from star_platform.planning.estimate import rates
-
-        measured = [
-            (stage.stage.partition("/")[0], stage.seconds, release.record.get("units", {}).get(stage.stage, 0))
-            for release in self.releases()
-            for stage in self.registry.stages(release.number)
-            if stage.state == "done" and not stage.reused and stage.seconds is not None
-        ]
-        return rates(measured)
 
     @contextmanager
     def _opened_engine(self, spec: GraphSpec) -> Iterator[Engine]:
@@ -275,20 +179,6 @@ class Project:
         finally:
             engine.close()
 
-    def _settings(self) -> StageSettings:
-        from star_platform.planning.stages import StageSettings
-
-        return StageSettings(
-            text_fingerprint=self.encoder.fingerprint,
-            text=self.encoder.describe(),
-            training=self.file.training.model_dump(mode="json"),
-            evaluation=self.file.evaluation.model_dump(
-                mode="json", exclude={"gate"}
-            ),  # decides on the report, not in it
-            text_fitted=not self.encoder.cacheable,
-            publishing={"feature_repo": self.file.publishing.feature_repo},
-        )
-
     def _base(self) -> BaseRelease | None:
         from star_platform.planning.base import BaseRelease
 
@@ -297,21 +187,30 @@ class Project:
         active = self.registry.active()
         return BaseRelease.from_record(active.number, active.record) if active else None
 
+    def active_number(self) -> int | None:
+        """Number of the release that `latest` names; None before the first activation."""
+        active = None if self.registry.status().state == "absent" else self.registry.active()
+        return active.number if active else None
+
     def workshop(self, engine: Engine, progress: Progress = SILENT) -> Workshop:
         """The services that the stages of a release use."""
         from star_platform.graph.privacy import pseudonymiser
+        from star_platform.project.readers import at_the_gate
         from star_platform.release import Workshop
         from star_platform.text.cache import TextCache
 
         return Workshop(
             registry=self.registry,
             store=self.store,
+            released=self.store,
             engine=engine,
             pseudonymiser=pseudonymiser(self.pseudonym_key),
             encoder=self.encoder,
             text_cache=TextCache(self.artefacts / "text-cache"),
             training=self.file.training,
             evaluation=self.file.evaluation,
+            compat=self.file.compat,
+            consumers=lambda: at_the_gate(self.consumers(), self.root),
             publisher=self.publisher,
             feast_state=self.feast_state,
             progress=progress,
@@ -341,7 +240,7 @@ class Project:
         with self.registry.lease(work.LEASE) as lease:
             self.registry.record_consumers(self.consumers())
             self.feast_state().check()
-            interrupted = self._interrupted()
+            interrupted = self.interrupted()
             if interrupted is not None and interrupted.state is ReleaseState.ACTIVE:
                 work.finish(interrupted, self.registry, self.publisher, self.feast_state(), lease)
                 return self.registry.release(interrupted.number)
@@ -358,7 +257,7 @@ class Project:
                     return work.resume(shop, request, lease, interrupted.number)
                 return work.start(shop, request, lease, rebuild=rebuild)
 
-    def _interrupted(self) -> Release | None:
+    def interrupted(self) -> Release | None:
         """The newest release, if some of its stages were never finished."""
         releases = self.registry.releases()
         if (
@@ -397,57 +296,20 @@ class Project:
 
     # --- Feast --------------------------------------------------------------------------------------------------------
 
-    def published(self) -> dict[int, PublishedRelease]:
-        """What Feast holds, by release number: every release that was published and is neither failed nor purged."""
-        from star_platform.publishing.model import PublishedRelease
-        from star_platform.registry.states import ReleaseState
-        from star_platform.release import PUBLISHED
+    @property
+    def serving(self) -> Serving:
+        """What Feast shall know, as our registry has it."""
+        from star_platform.project.serving import Serving
 
-        gone = {
-            release.number
-            for release in self.registry.releases()
-            if release.state in (ReleaseState.FAILED, ReleaseState.PURGED)
-        }
-        return {
-            event.release: PublishedRelease.from_record(event.details)
-            for event in self.registry.events()
-            if event.kind == PUBLISHED and event.release is not None and event.release not in gone
-        }
+        return Serving(self.registry, self.store, self.publisher.offline_root)
+
+    def published(self) -> dict[int, PublishedRelease]:
+        """What was published and can be read, by release number."""
+        return self.serving.published()
 
     def feast_state(self, active: int | None = None) -> FeastState:
         """All that Feast shall know, from our registry; with release `active` in front, or the active one when None."""
-        from star_platform.publishing.model import FeastState
-
-        if active is None:
-            current = self.registry.active()
-            active = current.number if current else None
-        return FeastState(
-            offline_root=self.publisher.offline_root,
-            releases=tuple(release for _, release in sorted(self.published().items())),
-            active=active,
-            consumers=self._pins(active),
-        )
-
-    def _pins(self, active: int | None) -> tuple[ConsumerPin, ...]:
-        """Declared consumers, with `latest` resolved through our alias.
-
-        Who follows `latest` reads those of its node types that the release has, and none before the first activation;
-        who names a release gets all it asks for, or `FeastState.check` refuses.
-        """
-        from star_platform.publishing.model import ConsumerPin
-        from star_platform.registry.registry import LATEST, release_number
-
-        published = self.published()
-        pins = []
-        for consumer in self.registry.consumers():
-            if consumer.release != LATEST:
-                number, nodes = release_number(consumer.release), consumer.nodes
-            elif active is not None and active in published:
-                number, nodes = active, tuple(node for node in consumer.nodes if node in published[active].nodes)
-            else:
-                continue
-            pins.append(ConsumerPin(consumer.name, consumer.owner, nodes, number))
-        return tuple(pins)
+        return self.serving.state(active)
 
     def feast_objects(self) -> list[Any]:
         """Feast's objects as our registry has them; `feature_repo/definitions.py` hands them to Feast."""

@@ -1,0 +1,69 @@
+"""What of a project decides the content of the next release, besides branches and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from star_platform.registry.states import ReleaseState
+
+if TYPE_CHECKING:
+    from star_platform.planning.settings import ServedSpace, StageSettings
+    from star_platform.project.project import Project
+
+_NO_READERS = (ReleaseState.BUILDING, ReleaseState.FAILED)
+
+
+def stage_settings(project: Project) -> StageSettings:
+    """The sections of star.yaml that enter fingerprints, and the spaces that are still read."""
+    from star_platform.planning.settings import StageSettings
+    from star_platform.project.readers import gate_inputs
+
+    file, served = project.file, served_spaces(project)
+    base = project.active_number()
+    joint = file.compat.mode.startswith("joint")
+    return StageSettings(
+        text_fingerprint=project.encoder.fingerprint,
+        text=project.encoder.describe(),
+        training=file.training.model_dump(mode="json"),
+        # gates decide on a report, not in it; `keep` is the word of a reader of that report
+        evaluation=file.evaluation.model_dump(mode="json", exclude={"gate"}),
+        text_fitted=not project.encoder.cacheable,
+        publishing={"feature_repo": file.publishing.feature_repo},
+        compat=file.compat.model_dump(mode="json", exclude={"keep"}),
+        served=served,
+        aligned_to=next((space for space in served if joint and space.release == base), None),
+        gate_inputs=gate_inputs(project.consumers(), project.root),
+    )
+
+
+def served_spaces(project: Project) -> tuple[ServedSpace, ...]:
+    """The vectors of every published release that somebody may read, newest first, but those of the one under way."""
+    from star_platform.planning.settings import ServedSpace
+
+    if project.registry.status().state == "absent" or project.file.compat.mode == "none":
+        return ()
+    base, under_way = project.active_number(), project.interrupted()
+    found = []
+    for release in reversed(project.registry.releases()):
+        if release.state in _NO_READERS or (under_way is not None and release.number == under_way.number):
+            continue
+        if project.file.compat.serve == "last" and release.number != base:
+            continue
+        made = {item.stage: item.fingerprint for item in project.registry.artefacts(release.number)}
+        if "embed" in made and release.number in project.published():
+            found.append(ServedSpace(release.number, made["embed"], made.get("compat")))
+    return tuple(found)
+
+
+def stage_seconds(project: Project) -> Mapping[str, float]:
+    """Measured seconds per unit of work, by kind of stage, over the stages that earlier releases built."""
+    from star_platform.planning.estimate import rates
+
+    measured: list[tuple[str, Any, Any]] = [
+        (stage.stage.partition("/")[0], stage.seconds, release.record.get("units", {}).get(stage.stage, 0))
+        for release in project.releases()
+        for stage in project.registry.stages(release.number)
+        if stage.state == "done" and not stage.reused and stage.seconds is not None
+    ]
+    return rates(measured)
