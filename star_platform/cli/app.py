@@ -22,6 +22,7 @@ from star_platform.cli.init import init
 from star_platform.cli.output import note, say, say_json, wants_colour
 from star_platform.cli.reading import fetch
 from star_platform.cli.releasing import activate, plan, release, releases, show
+from star_platform.cli.upgrade import upgrade
 from star_platform.errors import ExitCode, StarError
 
 PROGRAM = "star-platform"
@@ -60,7 +61,7 @@ def _root(
         say(context.get_help())
 
 
-for verb in (init, validate, fmt, plan, release, releases, show, activate, fetch, explain, doctor, demo):
+for verb in (init, validate, fmt, plan, release, releases, show, activate, fetch, explain, upgrade, doctor, demo):
     app.command(epilog=EXIT_CODES)(verb)
 
 

@@ -48,6 +48,11 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "--ids-from names a file that is not there, or that may not be read. It holds one id per line.",
         fix="star-platform fetch member --ids-from ids.txt",
     ),
+    "U014": ErrorPage(
+        "no release to activate, or two",
+        "`star-platform activate` takes one release, as its argument or as --to.",
+        fix="star-platform activate --to r1",
+    ),
     "U020": ErrorPage(
         "init would overwrite a file",
         "`star-platform init` writes a new project and never replaces a file that is there.",

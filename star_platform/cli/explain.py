@@ -9,7 +9,20 @@ from importlib.util import find_spec
 from star_platform.cli.render import Paint
 from star_platform.errors import ErrorPage
 
-ROOMS = ("cli", "signals", "planning", "registry", "graph", "text", "gnn", "evaluation", "compat", "publishing", "lifecycle", "demo")
+ROOMS = (
+    "cli",
+    "signals",
+    "planning",
+    "registry",
+    "graph",
+    "text",
+    "gnn",
+    "evaluation",
+    "compat",
+    "publishing",
+    "lifecycle",
+    "demo",
+)
 
 
 def all_pages() -> dict[str, ErrorPage]:

@@ -9,7 +9,7 @@ import typer
 from star_platform.cli.describe import describe
 from star_platform.cli.options import JsonOption, ProjectOption
 from star_platform.cli.output import columns, note, say, say_json
-from star_platform.errors import ExitCode
+from star_platform.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from star_platform.project import Project
@@ -141,19 +141,22 @@ def show(name: ReleaseName = "latest", as_json: JsonOption = False, project: Pro
 
 
 def activate(
-    name: Annotated[str, typer.Argument(help="The release that `latest` shall name, such as `r1`.")],
+    name: Annotated[str | None, typer.Argument(help="The release that `latest` shall name, such as `r1`.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="The same, as an option.")] = None,
     reason: Reason = "",
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
     """Make a release the active one; also the way back to an older one.
 
-    Example: star-platform activate r1 --reason "r2 misses the new companies"
+    Example: star-platform activate --to r1 --reason "r2 misses the new companies"
     """
     from star_platform.project import Project
 
+    if (name is None) == (to is None):
+        raise UsageError("U014", "name one release to activate", hint="star-platform activate r1, or --to r1")
     place = Project.open(project)
-    before, after = place.activate(name, reason)
+    before, after = place.activate(str(name or to), reason)
     if as_json:
         say_json({"before": before.name if before else None, "after": after.name})
     else:

@@ -217,7 +217,7 @@ def verbs() -> list[str]:
 
 def test_the_verbs() -> None:
     expected = {"init", "validate", "fmt", "plan", "release", "releases", "show", "activate", "fetch", "explain"}
-    assert expected | {"doctor", "demo"} == set(verbs())
+    assert expected | {"upgrade", "doctor", "demo"} == set(verbs())
 
 
 @pytest.mark.parametrize("verb", sorted(verbs()))
