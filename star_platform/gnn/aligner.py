@@ -73,9 +73,11 @@ class Aligner(nn.Module):
         )
 
     def loss(self, encoder: nn.Module, batch: AlignBatch) -> Tensor:
-        """L of a batch, before its weight."""
-        vectors = nn.functional.embedding(batch.trees.seeds, encoder(batch.trees))
-        by_type = vectors.unflatten(0, (len(self.names), self._share))
+        """L of a batch, before its weight. Nodes are seen as they are published: without dropout."""
+        training = encoder.training
+        vectors = nn.functional.embedding(batch.trees.seeds, encoder.eval()(batch.trees))
+        encoder.train(training)
+        by_type = vectors.view(len(self.names), self._share, -1)
         parts = zip(by_type, batch.targets, self.maps, self._earlier, self._scales, strict=True)
         return torch.stack([alignment_loss(y - z @ b, earlier, scales) for z, y, b, earlier, scales in parts]).mean()
 
