@@ -128,8 +128,8 @@ evaluation:
   gate: {min_auc: 0.6}
 ```
 
-`text`, `training`, `evaluation` and `publishing` are recorded with each release, and `plan` shows what changed in them;
-[releases.md](releases.md) says what that rebuilds.
+`text`, `training`, `evaluation`, `compat` and `publishing` are recorded with each release, and `plan` shows what changed
+in them; [releases.md](releases.md) says what that rebuilds.
 """
 MEANINGS = {
     "apiVersion": "Version of this file's format.",
@@ -157,6 +157,10 @@ MEANINGS = {
     ),
     "evaluation.k": "Of Recall@k.",
     "evaluation.seed": "Of drawn negatives and resamples.",
+    "compat.residual_epochs": "Passes over the entities that teach the network of `residual`.",
+    "compat.residual_lr": "Its learning rate.",
+    "compat.residual_batch": "Entities per step.",
+    "compat.seed": "Of the network, of the held-out entities and of what is drawn to be judged.",
     "publishing.feature_repo": "Folder of `feature_store.yaml`.",
 }
 """Of keys that carry no docstring of their own; a docstring beside the field takes their place."""

@@ -14,6 +14,7 @@ from star_platform.compat.config import CompatConfig
 from star_platform.errors import UsageError
 from star_platform.evaluation.config import EvaluationConfig
 from star_platform.gnn.config import TrainingConfig
+from star_platform.lifecycle.config import LifecycleConfig
 from star_platform.text.config import TextConfig
 
 PROJECT_FILE = "star.yaml"
@@ -53,6 +54,7 @@ class ProjectFile(_Section):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compat: CompatConfig = CompatConfig()
+    lifecycle: LifecycleConfig = LifecycleConfig()
     publishing: PublishingConfig = PublishingConfig()
 
 

@@ -97,7 +97,7 @@ def test_command_lines_of_messages_parse() -> None:
     [
         ("release --resum", "no such option"),
         ("publish --reconcile", "no verb publish"),
-        ("activate", "missing argument"),
+        ("fetch", "missing argument"),
         ("--bug validate", "no option --bug"),
         ("demo --members many", "valid integer"),
     ],
