@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint types imports check bench format schema docs lock clean
+.PHONY: help install demo services test test-quick lint types imports check bench format schema docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 demo: $(INSTALLED) ## Generate a job marketplace, release it twice, read it back (ARGS="--members 5000" for a larger one)
 	$(BIN)/star-platform demo $(ARGS)
+
+services: $(INSTALLED) ## Start Postgres, Redis and Feast's feature server here, without Docker; Ctrl-C stops them (FOLDER=.star)
+	@$(BIN)/python -m services up --folder $(or $(FOLDER),.star)
 
 test: $(INSTALLED) ## Run every test, with a real Postgres and a real Redis
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
