@@ -14,12 +14,12 @@ class CompatGate(BaseModel):
     """What a map must reach before a consumer of the older release may be served through it.
 
     A consumer with a scorer and labelled examples is judged by its own AUC and calibration; geometry decides for all
-    others. The geometric defaults follow from what a model does with a vector that is off. Where a map explains the share
-    R2 of the old vectors and the rest is noise to the consumer, a score that is linear in the vector keeps sqrt(R2) of its
-    signal: an AUC of 0.75 falls to Phi(sqrt(R2) * 0.954 / sqrt(2)), by 0.011 at R2 = 0.9 and by 0.057 at 0.5. 0.9 is where
-    a mild retrain lands and a consumer's loss stays within what its own retraining moves it by. A cosine of sqrt(0.9), or
-    0.95, says the same of single vectors; the 5th percentile and the floor of slices guard those whom a mean forgets, and
-    the overlap of neighbours those who search. A consumer that tolerates less brings its scorer.
+    others. The geometric defaults follow from what a model does with a vector that is off. Where a map explains the
+    share R2 of the old vectors and the rest is noise to the consumer, a score that is linear in the vector keeps
+    sqrt(R2) of its signal: an AUC of 0.75 falls to Phi(sqrt(R2) * 0.674), by 0.001 at R2 = 0.99, 0.005 at 0.95, 0.011
+    at 0.9 and 0.067 at 0.5. So 0.9 holds such a consumer's loss near 0.01. A mean cosine of 0.95, sqrt(0.9), says the
+    same of single vectors; the 5th percentile and the floor of slices guard those whom a mean forgets, the overlap of
+    neighbours those who search. A consumer that tolerates less, or more, brings its scorer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +58,7 @@ class CompatConfig(BaseModel):
 
     # --- maps that are fitted after training
     method: Literal["ridge", "procrustes", "low-rank", "residual"] = "ridge"
-    """`procrustes` keeps dot products, for consumers that search; `residual` adds a small network, which cannot be composed."""
+    """`procrustes` keeps dot products, for those who search; `residual` adds a small network, never composed."""
     bias: bool = True
     """Let the map shift vectors too; `procrustes` never does, for a shift changes dot products."""
     scale: bool = False

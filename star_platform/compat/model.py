@@ -225,8 +225,6 @@ def load_maps(folder: Path) -> tuple[CompatMap, ...]:
 
     try:
         content = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        if content["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format {content['format_version']}, this version reads {FORMAT_VERSION}")
         arrays = load_file(folder / WEIGHTS)
         return tuple(_restored(facts, arrays) for facts in content["maps"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
