@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from star_platform.errors import PublishError
+from star_platform.publishing import routes
+from star_platform.publishing.layout import DIM_TAG, SPACE_TAG
 from star_platform.publishing.model import (
     FIELD,
     ConsumerPin,
@@ -64,11 +66,41 @@ def view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
         ],
         source=source(offline_root, release, node.node),
         ttl=timedelta(0),
+        tags={SPACE_TAG: node.space, DIM_TAG: str(node.dim)},
         version=f"v{release}",
     )
     # Without it, `feast apply` plans the table of an unversioned view, and drops that of the version in its place.
     result.current_version_number = release
     return result
+
+
+def compat_view(offline_root: Path | None) -> FeatureView:
+    """Maps, routes and notices (`routes`): no version, and a schema that never changes.
+
+    offline_root: None for a view that only an online store is shown.
+    """
+    from feast import Entity, FeatureView, Field, FileSource
+    from feast.data_format import ParquetFormat
+    from feast.types import Array, Float64, Int64, String
+    from feast.value_type import ValueType
+
+    return FeatureView(
+        name=routes.VIEW,
+        entities=[Entity(name="transform", join_keys=[routes.KEY], value_type=ValueType.STRING)],
+        schema=[
+            Field(name=routes.KEY, dtype=String),
+            *(Field(name=name, dtype=Int64) for name in routes.NUMBERS),
+            *(Field(name=name, dtype=String) for name in routes.TEXTS),
+            *(Field(name=name, dtype=Array(Float64)) for name in routes.ARRAYS),
+        ],
+        source=FileSource(
+            name=routes.VIEW,
+            path=str(routes.dataset(offline_root.resolve() if offline_root is not None else Path("/"))),
+            file_format=ParquetFormat(),
+            timestamp_field="event_timestamp",
+        ),
+        ttl=timedelta(0),
+    )
 
 
 def detached_view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
