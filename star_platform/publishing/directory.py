@@ -1,0 +1,301 @@
+"""What a reader must know before it reads: who reads which release, where that lies, and which map answers for it.
+
+A `Snapshot` is all of it at one moment and never changes. A background thread makes the next one out of Feast's
+registry and the rows of `compat_transform`, and puts it in place by one assignment: a read sees the old one or the
+new one, and waits for neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from star_platform.errors import PublishError
+from star_platform.publishing.layout import DIM_TAG, SPACE_TAG, Layout, layout_of
+from star_platform.publishing.model import node_of_view
+from star_platform.publishing.routes import VIEW, online_reader, read_notices, read_routes
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+    from star_platform.compat.model import CompatMap
+
+_LOG = logging.getLogger(__name__)
+_FORCED_SECONDS = 1.0
+"""A name that is not known makes the directory look again, at most this often."""
+_GONE = 100
+"""So many releases that Feast does not know are looked up in `compat_transform` on every refresh."""
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """One node type of one release, as the online store holds it. view: Feast's, pinned to this version."""
+
+    node: str
+    release: int
+    space: str
+    layout: Layout
+    view: FeatureView
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """How one kind of read is answered.
+
+    release, space, dim: what the reader gets. source: what is read for it. route: what is applied to that, if anything.
+    """
+
+    node: str
+    release: int
+    space: str
+    dim: int
+    source: Version
+    route: CompatMap | None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All metadata of one moment.
+
+    versions: by node type and release. front: release by node type, for readers that pin none. pins: by consumer.
+    routes: the map that answers for a retired release. notices: what the readers of a release are told.
+    """
+
+    versions: Mapping[tuple[str, int], Version]
+    front: Mapping[str, int]
+    pins: Mapping[str, Mapping[str, int]]
+    routes: Mapping[tuple[str, int], CompatMap]
+    notices: Mapping[int, Mapping[str, Any]]
+    _resolved: dict[tuple[str | None, str | None, int | None], Resolved] = field(default_factory=dict)
+
+    def resolve(self, consumer: str | None, node: str | None, release: int | None) -> Resolved:
+        """What answers a read.
+
+        An explicit release comes first, then the consumer's pin, then, for a reader without a name, the active release.
+
+        Raises:
+            PublishError: F030 the release lacks the node type or is unknown, F034 the consumer is, F060 the release is
+                gone, F061 the node type is not clear, F063 a map does not fit what it is applied to.
+        """
+        key = (consumer, node, release)
+        found = self._resolved.get(key)
+        if found is None:
+            found = self._resolved[key] = self._resolve(*key)
+        return found
+
+    def _resolve(self, consumer: str | None, node: str | None, release: int | None) -> Resolved:
+        pins = self.pins.get(consumer) if consumer is not None else None
+        node = node if node is not None else _only_node(consumer, pins)
+        if release is None:
+            release = self._pinned(consumer, pins, node)
+        asked = self.versions.get((node, release))
+        route = self.routes.get((node, release))
+        if route is None:
+            if asked is None:
+                raise self._unreadable(node, release)
+            return Resolved(node, release, asked.space, asked.layout.dim, asked, None)
+        source = self.versions.get((node, route.source))
+        _check_fit(route, source, asked)
+        assert source is not None  # noqa: S101 - checked above
+        mapped = None if route.method == "identity" and not route.normalise else route
+        return Resolved(node, release, route.target_space, route.dims[1], source, mapped)
+
+    def _pinned(self, consumer: str | None, pins: Mapping[str, int] | None, node: str) -> int:
+        if pins is not None and node in pins:
+            return pins[node]
+        if pins is not None:
+            raise PublishError(
+                "F030",
+                f"consumer {consumer} does not read {node}",
+                hint=f"it declares {', '.join(sorted(pins))}; name a release to read {node} all the same",
+            )
+        if consumer is not None:
+            raise PublishError(
+                "F034",
+                f"Feast has no feature service {consumer}",
+                hint="declare the consumer in consumers/ and activate a release, or name the release to read",
+            )
+        if node not in self.front:
+            raise PublishError("F030", f"no release has embeddings of {node}", hint=_list(self.front))
+        return self.front[node]
+
+    def _unreadable(self, node: str, release: int) -> PublishError:
+        notice = self.notices.get(release, {})
+        if notice.get("state") in ("retired", "purged"):
+            successor = notice.get("successor") or self.front.get(node)
+            return PublishError(
+                "F060",
+                f"release r{release} of {node} is {notice['state']}: its vectors are no longer served",
+                hint=f"read r{successor}, another embedding space: what was trained on r{release} must be retrained",
+            )
+        there = sorted(number for name, number in self.versions if name == node)
+        known = ", ".join(f"r{number}" for number in there)
+        return PublishError(
+            "F030",
+            f"release r{release} has no embedding of {node}",
+            hint=f"{node} is in {known}" if known else _list(self.front),
+        )
+
+
+class Directory:
+    """Keeps a `Snapshot` that is at most `staleness_seconds` old; nothing but Feast's registry and store is asked.
+
+    While the registry cannot be reached, the last snapshot stays in use.
+    """
+
+    def __init__(self, feature_repo: Path, staleness_seconds: float) -> None:
+        self._interval = staleness_seconds / 2  # the other half is for reading what changed
+        self.store = open_quiet(feature_repo)
+        self._read_rows = online_reader(self.store.provider.online_store, self.store.config)
+        self._known: dict[tuple[str, int], tuple[object, Version]] = {}
+        self._refreshing = threading.Lock()
+        self._forced: dict[object, float] = {}
+        self._gone: set[tuple[str, int]] = set()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._snapshot = self._load()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot in use."""
+        return self._snapshot
+
+    def resolve(self, consumer: str | None, node: str | None, release: int | None) -> Resolved:
+        """`Snapshot.resolve`; what is not known is looked for in Feast's registry before it is an error."""
+        try:
+            return self._snapshot.resolve(consumer, node, release)
+        except PublishError:
+            key, now = (consumer, node, release), time.monotonic()
+            if now - self._forced.get(key, -_FORCED_SECONDS) < _FORCED_SECONDS:
+                raise
+            self._forced = {other: at for other, at in self._forced.items() if now - at < _FORCED_SECONDS}
+            self._forced[key] = now
+        if node is not None and release is not None and len(self._gone) < _GONE:
+            self._gone.add((node, release))  # purged, perhaps, and yet there may be a route or a notice
+        self.refresh()
+        return self._snapshot.resolve(consumer, node, release)
+
+    def refresh(self) -> Snapshot:
+        """Make a new snapshot now."""
+        with self._refreshing:
+            self.store.refresh_registry()
+            self._snapshot = self._load()
+            return self._snapshot
+
+    def start(self) -> None:
+        """Refresh in a daemon thread from now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._refresh_often, name="star-directory", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _refresh_often(self) -> None:
+        while not self._closed.wait(self._interval):
+            try:
+                self.refresh()
+            except Exception as error:  # readers go on with what they know
+                _LOG.warning("Feast's registry cannot be read, its last state stays in use: %s", error)
+
+    def _load(self) -> Snapshot:
+        registry, project = self.store.registry, self.store.project
+        versions: dict[tuple[str, int], Version] = {}
+        front: dict[str, int] = {}
+        for view in registry.list_feature_views(project, allow_cache=True):
+            if view.name == VIEW:
+                continue
+            front[node_of_view(view.name)] = int(view.current_version_number)
+            for entry in registry.list_feature_view_versions(view.name, project):
+                version = self._version(view.name, entry)
+                versions[version.node, version.release] = version
+        services = registry.list_feature_services(project, allow_cache=True)
+        pins = {
+            service.name: {
+                node_of_view(part.name): int(part.version_tag)
+                for part in service.feature_view_projections
+                if part.version_tag is not None
+            }
+            for service in services
+        }
+        pinned = {item for of_consumer in pins.values() for item in of_consumer.items()}
+        asked = versions.keys() | pinned | self._gone
+        routes = self._keep_equal(read_routes(self._read_rows, sorted(asked)))
+        notices = read_notices(self._read_rows, sorted({release for _, release in asked}))
+        return Snapshot(versions, front, pins, routes, notices)
+
+    def _keep_equal(self, routes: dict[tuple[str, int], CompatMap]) -> dict[tuple[str, int], CompatMap]:
+        """Maps that did not change stay the same objects: they hold float32 copies of themselves."""
+        former = self._snapshot.routes if hasattr(self, "_snapshot") else {}
+        return {
+            key: former[key] if key in former and former[key].fingerprint == route.fingerprint else route
+            for key, route in routes.items()
+        }
+
+    def _version(self, name: str, entry: Mapping[str, Any]) -> Version:
+        """The version of a registry entry; one that did not change is not parsed again."""
+        number = int(entry["version_number"])
+        node, stamp = node_of_view(name), (entry.get("version_id"), entry.get("created_timestamp"))
+        known = self._known.get((node, number))
+        if known is not None and known[0] == stamp:
+            return known[1]
+        view: Any = self.store.registry.get_feature_view_by_version(name, self.store.project, number)
+        if DIM_TAG not in view.tags or SPACE_TAG not in view.tags:
+            raise PublishError(
+                "F062",
+                f"{name}@v{number} does not say which space it is",
+                hint="it was published by an older version; run `star-platform doctor --repair`",
+            )
+        view.projection.version_tag = number
+        version = Version(node, number, view.tags[SPACE_TAG], layout_of(self.store.config, view), view)
+        self._known[node, number] = (stamp, version)
+        return version
+
+
+def open_quiet(feature_repo: Path) -> FeatureStore:
+    """A Feast client that looks at its registry when it is told to, and counts no reads of its own."""
+    from feast import FeatureStore
+
+    from star_platform.publishing.projection import load_config
+
+    config = load_config(feature_repo)
+    config.registry.cache_ttl_seconds = 0  # never by itself,
+    config.registry.cache_mode = "thread"  # nor because the file changed in the middle of our look at it
+    if hasattr(config.online_store, "count_reads"):
+        config.online_store.count_reads = False
+    return FeatureStore(repo_path=str(feature_repo), config=config)
+
+
+def _only_node(consumer: str | None, pins: Mapping[str, int] | None) -> str:
+    if pins is not None and len(pins) == 1:
+        return next(iter(pins))
+    reads = f"reads {', '.join(sorted(pins))}" if pins else "is not known to Feast"
+    raise PublishError(
+        "F061",
+        f"consumer {consumer} {reads}" if consumer is not None else "a read names neither consumer nor node type",
+        hint='say which node type: read(ids, node="...")',
+    )
+
+
+def _check_fit(route: CompatMap, source: Version | None, target: Version | None) -> None:
+    """A vector is mapped out of the space that the map was fitted for and no other."""
+    if (
+        source is None
+        or source.space != route.source_space
+        or source.layout.dim != route.dims[0]
+        or (target is not None and target.space != route.target_space)
+    ):
+        raise PublishError(
+            "F063",
+            f"the map {route.name} does not fit the releases that Feast holds",
+            hint="run `star-platform doctor --repair`; it writes the maps anew",
+        )
+
+
+def _list(front: Mapping[str, int]) -> str:
+    return f"there are embeddings of {', '.join(sorted(front)) or 'nothing'}"

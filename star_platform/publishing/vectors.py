@@ -1,0 +1,96 @@
+"""Vectors out of any online store: the bytes themselves where Feast's own SQLite or Redis layout holds them.
+
+Our stores read what a stock store wrote, so a client takes the fast way whichever of the two feature_store.yaml names.
+Everything else, Postgres among it, is read through Feast's public `online_read`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from star_platform.publishing.layout import Ids, as_keys, from_values
+from star_platform.publishing.model import FIELD, join_key
+from star_platform.publishing.usage_sinks import store_family
+from star_platform.publishing.wire import entity_keys
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from star_platform.publishing.directory import Version
+
+    Read = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+
+_FEAST_IDS = 1_000
+"""Ids per request through Feast's public path."""
+
+
+class VectorStore(Protocol):
+    """Reads what a version holds, without routes and without counting: float32 [n, dim] and found bool [n]."""
+
+    def read(self, version: Version, ids: Ids) -> Read: ...
+
+    async def read_async(self, version: Version, ids: Ids) -> Read: ...
+
+
+class DirectVectors:
+    """An online store of ours, or of Feast's with the same bytes."""
+
+    def __init__(self, online: Any, config: Any) -> None:
+        self._online, self._config = online, config
+        self._async = hasattr(online, "read_vectors_async")
+
+    def read(self, version: Version, ids: Ids) -> Read:
+        result: Read = self._online.read_vectors(self._config, version.layout, ids)
+        return result
+
+    async def read_async(self, version: Version, ids: Ids) -> Read:
+        if not self._async:
+            return await asyncio.to_thread(self.read, version, ids)
+        result: Read = await self._online.read_vectors_async(self._config, version.layout, ids)
+        return result
+
+
+class FeastVectors:
+    """Any online store, through `online_read`."""
+
+    def __init__(self, online: Any, config: Any) -> None:
+        self._online, self._config = online, config
+
+    def read(self, version: Version, ids: Ids) -> Read:
+        keys: list[Any] = as_keys(version.layout, ids).to_pylist()
+        blobs: list[bytes | None] = []
+        for at in range(0, len(keys), _FEAST_IDS):
+            entities = entity_keys(join_key(version.node), keys[at : at + _FEAST_IDS])
+            rows = self._online.online_read(self._config, version.view, entities, [FIELD])
+            blobs += [_blob(values) for _, values in rows]
+        return from_values(version.layout, blobs)
+
+    async def read_async(self, version: Version, ids: Ids) -> Read:
+        return await asyncio.to_thread(self.read, version, ids)
+
+
+def vector_store(store: FeatureStore) -> VectorStore:
+    """The fastest way into the online store of a Feast client."""
+    config, online = store.config, store.provider.online_store
+    if hasattr(online, "read_vectors"):
+        return DirectVectors(online, config)
+    family = store_family(config)
+    if family == "sqlite":
+        from star_platform.publishing.sqlite import StarSqliteOnlineStore
+
+        return DirectVectors(StarSqliteOnlineStore(), config)
+    if family == "redis":
+        from star_platform.publishing.redis import StarRedisOnlineStore
+
+        return DirectVectors(StarRedisOnlineStore(), config)
+    return FeastVectors(online, config)
+
+
+def _blob(values: Any) -> bytes | None:
+    """Feast reports an absent entity as it likes: no values, or an empty one."""
+    value = values.get(FIELD) if values else None
+    return (value.SerializeToString() or None) if value is not None else None
