@@ -57,8 +57,9 @@ def errors(fitted: CompatMap, pairs: Pairs, centre: Float64Array) -> Errors:
         mapped, target = fitted.apply(new).astype(np.float64), old.astype(np.float64)
         lengths = np.linalg.norm(mapped, axis=1) * np.linalg.norm(target, axis=1)
         dots = np.einsum("ij,ij->i", mapped, target)
-        both_zero = ~mapped.any(axis=1) & ~target.any(axis=1)
-        out.cosine[part] = np.divide(dots, lengths, out=both_zero.astype(np.float64), where=lengths > 0)
+        cosine = (~mapped.any(axis=1) & ~target.any(axis=1)).astype(np.float64)
+        np.divide(dots, lengths, out=cosine, where=lengths > 0)
+        out.cosine[part] = cosine
         out.squared[part] = np.square(mapped - target).sum(axis=1)
         out.spread[part] = np.square(target - centre).sum(axis=1)
     return out

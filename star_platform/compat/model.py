@@ -103,7 +103,7 @@ class CompatMap:
 
     def __post_init__(self) -> None:
         d_n, d_m = self.weights.shape
-        shapes = [(self.bias, (d_m,))]
+        shapes: list[tuple[Float64Array, tuple[int, ...]]] = [(self.bias, (d_m,))]
         if self.hidden is not None:
             h = self.hidden.b1.shape[0]
             shapes += [(self.hidden.w1, (d_n, h)), (self.hidden.w2, (h, d_m)), (self.hidden.b2, (d_m,))]

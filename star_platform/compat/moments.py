@@ -85,13 +85,9 @@ class Moments:
         return self.z / n, self.y / n
 
 
-def moments(
-    pairs: Pairs, weigh: Callable[[slice], NDArray[Any]] | None = None, advance: Callable[[int], None] | None = None
-) -> Moments:
+def moments(pairs: Pairs, weigh: Callable[[slice], NDArray[Any]] | None = None) -> Moments:
     """The sums over all pairs in one pass; `weigh` gives the weights of a stretch of positions."""
     total = Moments.none(pairs.new.dim, pairs.old.dim)
     for part, z, y in pairs.blocks():
         total = total + Moments.of(z, y, None if weigh is None else weigh(part))
-        if advance is not None:
-            advance(len(z))
     return total

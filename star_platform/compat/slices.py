@@ -41,7 +41,8 @@ def degrees(graph: Graph, node: str) -> NDArray[np.int64]:
     total = np.zeros(graph.num_nodes(node), dtype=np.int64)
     for edge_type in graph.edge_types:
         if edge_type.dst == node:
-            total += np.diff(np.asarray(graph.edges(edge_type).indptr, dtype=np.int64))
+            ends = np.asarray(graph.edges(edge_type).indptr, dtype=np.int64)
+            total += ends[1:] - ends[:-1]
     return total
 
 
