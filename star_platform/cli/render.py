@@ -43,10 +43,18 @@ def render_error(error: StarError, paint: Paint = PLAIN, root: Path | None = Non
     lines = [_headline(error.code, error.message, paint)]
     if error.place is not None:
         lines.append(f"  {paint.blue('-->')} {error.place}")
+    for reader in error.details.get("readers", ()):
+        lines.append(f"  {paint.blue('*')} {_safe(_reader(reader))}")
     if error.hint:
         lines.append(f"  {paint.blue('=')} {_safe(error.hint)}")
     lines.append(f"  {paint.blue('=')} more: star-platform explain {error.code}")
     return "\n".join(lines)
+
+
+def _reader(reader: dict[str, Any]) -> str:
+    """A consumer that stands in the way of something, as `lifecycle.report.reader_json` writes it."""
+    who = " · ".join(str(reader[key]) for key in ("name", "owner", "contact") if reader.get(key)) or "(unknown)"
+    return f"{who}: {'; '.join(reader['reasons'])}"
 
 
 def render_diagnostics(diagnostics: Sequence[Diagnostic], paint: Paint = PLAIN) -> str:
@@ -148,6 +156,8 @@ def error_json(error: StarError) -> dict[str, Any]:
     if isinstance(error, MergeConflict):
         return {"ok": False, "code": error.code, "conflicts": [conflict_json(item) for item in error.conflicts]}
     single = {"code": error.code, "message": error.message, "hint": error.hint, **_place_json(error.place)}
+    if "readers" in error.details:
+        single["readers"] = error.details["readers"]
     return {"ok": False, "errors": [single]}
 
 

@@ -1,9 +1,10 @@
-"""Which readers of embeddings a plan touches, and how."""
+"""Which readers of embeddings a plan touches, and how; and what is to be said about releases that come to an end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal, Protocol
 
 from star_platform.planning.base import BaseRelease
@@ -38,6 +39,27 @@ class Affected:
     release: str
     nodes: tuple[str, ...]
     effect: Effect
+    message: str
+
+
+Age = Literal["coming", "past", "overdue"]
+"""`coming`: somebody reads what has a date before it; `past`: he still does after it; `overdue`: the release itself is
+past its date and still there."""
+DateRule = Literal["undated", "later"]
+"""Whoever reads what has a date needs a date too, and none that is later: `undated` has none."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to be said about the date of a release: to whom (nobody in particular when None), and in words."""
+
+    release: str
+    sunset: date
+    successor: str
+    age: Age
+    reader: str | None
+    owner: str | None
+    rule: DateRule | None
     message: str
 
 

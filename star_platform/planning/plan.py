@@ -20,7 +20,7 @@ from star_platform.planning.categories import Category, worst
 from star_platform.planning.diff import Action, Change, FieldChange, diff
 from star_platform.planning.estimate import Estimate, total
 from star_platform.planning.fingerprint import Fingerprints, creators, fingerprints
-from star_platform.planning.impact import Affected, Consumer, affected_consumers
+from star_platform.planning.impact import Affected, Consumer, Notice, affected_consumers
 from star_platform.planning.settings import StageSettings, settings_json
 from star_platform.planning.snapshot import Snapshots
 from star_platform.planning.spec import GraphSpec
@@ -43,6 +43,8 @@ class Plan:
     changes: tuple[Change, ...]
     stages: tuple[Stage, ...]
     consumers: tuple[Affected, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    """About dates of older releases: no part of what the plan does, and not in its id."""
     conflicts: tuple[()] = ()
     """Always empty: a spec with conflicts does not merge. Kept so that readers of the JSON can rely on the field."""
 
@@ -112,6 +114,7 @@ def make_plan(
     base: BaseRelease | None = None,
     consumers: Sequence[Consumer] = (),
     history: Mapping[str, float] | None = None,
+    notices: Sequence[Notice] = (),
 ) -> Plan:
     """The plan that turns the merged `spec` into the next release.
 
@@ -123,6 +126,7 @@ def make_plan(
         base: the release that this one would follow; None for the first.
         consumers: those who read embeddings.
         history: measured seconds per unit by kind of stage, see `estimate.rates`.
+        notices: what is to be said about the dates of older releases.
 
     Raises:
         PlanError: P002, P003, P005 for columns (`types.check_data`), P007 for a graph that cannot be built,
@@ -144,6 +148,7 @@ def make_plan(
         changes=changes,
         stages=stages,
         consumers=affected_consumers(consumers, changes, spec, base),
+        notices=tuple(notices),
     )
 
 
@@ -213,6 +218,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "stages": [stage_json(stage) for stage in plan.stages],
         "estimate": _estimate_json(plan.estimate),
         "consumers": [canonical(consumer) for consumer in plan.consumers],
+        "notices": [notice_json(notice) for notice in plan.notices],
         "deny_columns": list(plan.deny_columns),
         "conflicts": [],
         "fingerprints": {"/".join(key): fingerprint_json(found) for key, found in plan.fingerprints.items()},
@@ -237,6 +243,11 @@ def stage_json(stage: Stage) -> dict[str, Any]:
         "inputs": list(stage.inputs),
         "estimate": _estimate_json(stage.estimate),
     }
+
+
+def notice_json(notice: Notice) -> dict[str, Any]:
+    """One notice, here and in `status --json`."""
+    return {**vars(notice), "sunset": notice.sunset.isoformat()}
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from star_platform.errors import Place
 from star_platform.planning.categories import Category
 from star_platform.planning.diff import Change, FieldChange
 from star_platform.planning.estimate import Estimate
+from star_platform.planning.impact import Notice
 from star_platform.planning.plan import Plan
 from star_platform.planning.stages import Stage
 
@@ -35,7 +36,8 @@ def render_plan(plan: Plan, *, stages: bool = False) -> str:
         return (
             f"{_head(plan)}\n\n"
             f"No changes: signals, data and settings are those of {plan.base.name}.\n"
-            f"Next: star-platform show {plan.base.name}\n"
+            + "".join(f"{line}\n" for line in render_notices(plan.notices))
+            + f"Next: star-platform show {plan.base.name}\n"
         )
     blocks = [_head(plan), *_changes(plan.changes), *([_stages(plan)] if stages else []), _summary(plan)]
     return "\n\n".join(blocks) + "\n"
@@ -119,7 +121,7 @@ def _place(place: Place | None) -> str:
 
 
 def _summary(plan: Plan) -> str:
-    lines = [*_work(plan), *_impact(plan), "Conflicts  0"]
+    lines = [*_work(plan), *_impact(plan), *render_notices(plan.notices), "Conflicts  0"]
     if plan.deny_columns:
         lines.append(f"Denied     {', '.join(plan.deny_columns)}: read by nobody")
     lines.append(
@@ -172,6 +174,15 @@ def _impact(plan: Plan) -> Iterator[str]:
         for item in plan.consumers
     ]
     yield from _table(rows)
+
+
+def render_notices(notices: Sequence[Notice]) -> list[str]:
+    """One line per notice, the first one led by `Notices`; nothing where there are none."""
+    rows = [
+        ("Notices" if index == 0 else "", notice.age, notice.message + (f" ({notice.owner})" if notice.owner else ""))
+        for index, notice in enumerate(notices)
+    ]
+    return [f"{head:<10} {age:<8} {message}" for head, age, message in rows]
 
 
 def _cost(cost: Estimate) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from star_platform.registry.states import ReleaseState
 from star_platform.registry.values import Event, Note
 
 DEPRECATION, ROUTE, FORCED = "deprecation", "route", "forced"
@@ -27,6 +28,8 @@ class Deprecation:
     actor: str
     reason: str
     at: datetime
+    announced: bool = False
+    """Somebody set the date; otherwise it follows from the day on which another release took its place."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,26 @@ class Route:
         return Note(ROUTE, self.target, {"node": self.node, "source": self.source, "artefact": self.artefact})
 
 
-def deprecations(events: Iterable[Event]) -> dict[int, Deprecation]:
-    """The date and the successor that each release was given last, by release number."""
-    found = {}
+def deprecations(events: Iterable[Event], notice_days: int) -> dict[int, Deprecation]:
+    """The date and the successor that hold for each release, by release number.
+
+    A release that was followed by another one without a word is read `notice_days` longer. One that became active again
+    starts anew: what was said of it before holds no more.
+    """
+    found: dict[int, Deprecation] = {}
     for event in events:
-        if event.kind == DEPRECATION and event.release is not None:
-            day, successor = date.fromisoformat(event.details["sunset"]), int(event.details["successor"])
-            found[event.release] = Deprecation(event.release, day, successor, event.actor, event.reason, event.at)
+        number, facts = event.release, event.details
+        if number is None:
+            continue
+        if event.kind == "state" and facts["to"] == ReleaseState.ACTIVE:
+            found.pop(number, None)
+        elif event.kind == "state" and facts["to"] == ReleaseState.DEPRECATED and "successor" in facts:
+            day = event.at.date() + timedelta(days=notice_days)
+            found[number] = Deprecation(number, day, int(facts["successor"]), event.actor, event.reason, event.at)
+        elif event.kind == DEPRECATION:
+            day = date.fromisoformat(facts["sunset"])
+            successor = int(facts["successor"])
+            found[number] = Deprecation(number, day, successor, event.actor, event.reason, event.at, announced=True)
     return found
 
 
