@@ -54,7 +54,7 @@ class CompatConfig(BaseModel):
     serve: Literal["last", "transitive"] = "transitive"
     """Which older releases get a map: the last one, or all that are still served."""
     keep: tuple[ReleaseName, ...] = ()
-    """Releases that stay served by their own vectors, whatever the gate says of their map."""
+    """Releases that stay served as they are today, by their own vectors, whatever the gate says of their new map."""
 
     # --- maps that are fitted after training
     method: Literal["ridge", "procrustes", "low-rank", "residual"] = "ridge"

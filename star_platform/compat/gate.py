@@ -1,8 +1,9 @@
 """Whether a consumer may be served through a map: a rule over recorded figures, so that it can be asked again.
 
-With a scorer and labelled examples the consumer's own AUC and calibration decide. Its AUC on mapped vectors may be lower
-by its margin at most, at 95 % confidence (a test of non-inferiority); too few examples to tell are `inconclusive`, and
-that fails too. Without a scorer geometry decides, and what it lets through is `unproven`.
+With a scorer and labelled examples the consumer's own AUC and calibration decide. Its AUC on mapped vectors may be
+lower by its margin at most, at 95 % confidence, which is a test of non-inferiority; where the interval is wider than the
+margin on either side the answer is `inconclusive`, and that fails too. Without a scorer geometry decides, and what it
+lets through is `unproven`.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Judgement:
 def worst(judgements: Iterable[Judgement]) -> Judgement:
     """The worst verdict with all reasons; `pass` of nothing."""
     given = list(judgements)
-    verdict = max((each.verdict for each in given), key=_WORST.index, default="pass")
-    return Judgement(verdict, tuple(reason for each in given for reason in each.reasons))
+    place = max((_WORST.index(each.verdict) for each in given), default=0)
+    return Judgement(_WORST[place], tuple(reason for each in given for reason in each.reasons))
 
 
 def judge_geometry(node: str, figures: Mapping[str, Any], gate: CompatGate) -> Judgement:
@@ -88,13 +89,11 @@ def judge_scores(figures: Mapping[str, Any], margin: float, gate: CompatGate) ->
     """`pass`, `fail` or `inconclusive` from what `parity.measure` says of one consumer."""
     fewest = min(figures["positives"], figures["negatives"])
     if fewest < gate.min_rows:
-        return Judgement(
-            "inconclusive",
-            (
-                f"the labelled set has {figures['positives']} positives and {figures['negatives']} negatives that both "
-                f"releases know; {gate.min_rows} of each are needed",
-            ),
+        reason = (
+            f"the labelled set has {figures['positives']} positives and {figures['negatives']} negatives that both "
+            f"releases know, and {gate.min_rows} of each are needed"
         )
+        return Judgement("inconclusive", (reason,))
     calibration = figures["calibration"]
     broken = []
     if calibration is not None and abs(calibration["ratio"] - 1.0) > gate.calibration:
@@ -105,7 +104,7 @@ def judge_scores(figures: Mapping[str, Any], margin: float, gate: CompatGate) ->
     broken += [
         f"AUC falls by {-part['difference']:.4f} for {part['node']} {part['kind']} {part['name']} ({part['rows']} rows)"
         for part in figures["slices"]
-        if part["verdict_high"] is not None and part["verdict_high"] < -margin and part["rows"] >= gate.min_rows
+        if part["high_corrected"] is not None and part["high_corrected"] < -margin and part["rows"] >= gate.min_rows
     ]
     by_auc = _judge_auc(figures, margin)
     if broken:
@@ -124,11 +123,8 @@ def _judge_auc(figures: Mapping[str, Any], margin: float) -> Judgement:
         return Judgement("fail", (f"{said}, beyond the margin of {margin:g}",))
     if half > margin:
         needed = math.ceil(figures["rows"] * (half / margin) ** 2)
-        return Judgement(
-            "inconclusive",
-            (f"{said} is too wide for the margin of {margin:g}: about {needed:,} rows like these {figures['rows']:,} "
-             "would tell",),
-        )  # fmt: skip
+        wide = f"{said} is too wide for the margin of {margin:g}"
+        return Judgement("inconclusive", (f"{wide}: about {needed:,} rows like these {figures['rows']:,} would tell",))
     clusters = figures["clusters"]
     if clusters is not None and clusters < LEAST_CLUSTERS:
         reason = f"the labelled set holds {clusters} clusters of rows, and {LEAST_CLUSTERS} are needed for an interval"
@@ -143,6 +139,6 @@ def slice_verdict(part: Mapping[str, Any], margin: float, gate: CompatGate) -> s
     low, high = part["low"], part["high"]
     if low is None or high is None or part["rows"] < gate.min_rows:
         return "unknown"
-    if part["verdict_high"] is not None and part["verdict_high"] < -margin:
+    if part["high_corrected"] is not None and part["high_corrected"] < -margin:
         return "fail"
     return "pass" if low > -margin and (high - low) / 2 <= margin else "unknown"

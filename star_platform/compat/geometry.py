@@ -57,7 +57,7 @@ def errors(fitted: CompatMap, pairs: Pairs, centre: Float64Array) -> Errors:
         mapped, target = fitted.apply(new).astype(np.float64), old.astype(np.float64)
         lengths = np.linalg.norm(mapped, axis=1) * np.linalg.norm(target, axis=1)
         dots = np.einsum("ij,ij->i", mapped, target)
-        cosine = (~mapped.any(axis=1) & ~target.any(axis=1)).astype(np.float64)
+        cosine: Float64Array = np.asarray(~mapped.any(axis=1) & ~target.any(axis=1), dtype=np.float64)
         np.divide(dots, lengths, out=cosine, where=lengths > 0)
         out.cosine[part] = cosine
         out.squared[part] = np.square(mapped - target).sum(axis=1)

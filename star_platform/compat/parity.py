@@ -58,6 +58,7 @@ def measure(
     compared = _Compared(labels, old, mapped, None if cases.clusters is None else cases.clusters[both], resamples, seed)
     only_new = np.flatnonzero(in_new & ~in_old)
     return {
+        "nodes": sorted(served),
         "rows": len(both),
         "positives": int((labels > 0).sum()),
         "negatives": int((labels <= 0).sum()),
@@ -137,13 +138,13 @@ class _Compared:
             self._bootstrap = ClusterBootstrap(clusters, count, seed)
 
     def difference(self, chosen: NDArray[np.int64] | None = None, tests: int = 1) -> dict[str, Any]:
-        """AUC of both, mapped - old with its 95 % interval, and `verdict_high`: its upper end for one of `tests`."""
+        """AUC of both, mapped - old with its 95 % interval, and `high_corrected`: its upper end for one of `tests`."""
         rows = np.arange(len(self.labels)) if chosen is None else chosen
         labels, old, mapped = self.labels[rows], self.old[rows], self.mapped[rows]
         before, after = auc(labels, old), auc(labels, mapped)
         out: dict[str, Any] = {"old": before, "mapped": after, "difference": None, "low": None, "high": None}
         out["by"] = "delong" if self._bootstrap is None else "cluster bootstrap"
-        out["verdict_high"] = None
+        out["high_corrected"] = None
         if before is None or after is None:
             return out
         out["difference"] = after - before
@@ -153,7 +154,7 @@ class _Compared:
             out |= {
                 "low": after - before - half,
                 "high": after - before + half,
-                "verdict_high": after - before + wide,
+                "high_corrected": after - before + wide,
             }
         return out
 

@@ -44,7 +44,7 @@ def fit_residual(pairs: Pairs, linear: Linear, config: CompatConfig) -> Hidden:
         for rows in torch.split(order, config.residual_batch):
             loss = torch.nn.functional.mse_loss(torch.relu(x[rows] @ w1 + b1) @ w2 + b2, y[rows])
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             decay.step()
     inner, shift, outer, offset = (part.detach().double().numpy() for part in (w1, b1, w2, b2))
