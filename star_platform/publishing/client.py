@@ -15,6 +15,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
@@ -23,12 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from star_platform.errors import PublishError
-from star_platform.publishing.directory import Directory, Resolved
+from star_platform.publishing.directory import Directory, Resolved, Snapshot, Version
 from star_platform.publishing.layout import Ids
 from star_platform.publishing.usage import UsageCounter
 from star_platform.publishing.vectors import VectorStore, vector_store
 
 if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from star_platform.compat.model import CompatMap
+
     Float32 = npt.NDArray[np.float32]
     Found = npt.NDArray[np.bool_]
 
@@ -86,6 +91,24 @@ class _Client:
         if self._forked:
             self._reopen()
         return self._directory.resolve(consumer or self.consumer, node, release)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The metadata in use."""
+        return self._directory.snapshot
+
+    @property
+    def store(self) -> FeatureStore:
+        """The Feast client that metadata comes from."""
+        return self._directory.store
+
+    def compat_map(self, node: str, source: int, target: int) -> CompatMap | None:
+        """The published map between two releases, read anew; None where there is none."""
+        return self._directory.compat_map(node, source, target)
+
+    def read_native(self, version: Version, ids: Ids) -> tuple[Float32, Found]:
+        """What a version itself holds: no route, no count, no notice."""
+        return self._store.read(version, ids)
 
     def refresh(self) -> None:
         """See now what was published, activated or retired; otherwise `staleness_seconds` says when."""
@@ -217,16 +240,13 @@ class AsyncEmbeddingClient(_Client):
         await asyncio.to_thread(self.close)
 
 
-def notice_text(resolved: Resolved, notice: Mapping[str, Any]) -> str:
-    """One or two sentences for the readers of a release, from the JSON data of its notice."""
-    text = str(notice.get("message") or f"release r{resolved.release} is {notice.get('state', 'deprecated')}")
-    if not notice.get("message"):
-        text += f"; it ends on {notice['sunset']}" if notice.get("sunset") else ""
-        text += f"; read r{notice['successor']} instead" if notice.get("successor") else ""
-    if resolved.route is not None:
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in sorted(resolved.route.fidelity.items()))
-        text += f" (answered from r{resolved.route.source} through a map{': ' + figures if figures else ''})"
-    return text
+def notice_text(resolved: Resolved, notice: Mapping[str, Any], today: date | None = None) -> str:
+    """What the readers of a release are told, from the JSON data of its notice."""
+    text = str(notice.get("text") or f"r{resolved.release} is {notice.get('state', 'deprecated')}")
+    sunset, now = notice.get("sunset"), today or datetime.now(UTC).date()
+    if sunset and resolved.route is None and now > date.fromisoformat(sunset):
+        text += " (that date has passed)"
+    return f"{text}. Who reads it: star-platform who-uses r{resolved.release}"
 
 
 def _after_fork() -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from star_platform.errors import PublishError
 from star_platform.publishing.layout import DIM_TAG, SPACE_TAG, Layout, layout_of
 from star_platform.publishing.model import node_of_view
-from star_platform.publishing.routes import VIEW, online_reader, read_notices, read_routes
+from star_platform.publishing.routes import VIEW, map_id, online_reader, read_notices, read_routes, read_rows, row_map
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -186,6 +186,12 @@ class Directory:
             self.store.refresh_registry()
             self._snapshot = self._load()
             return self._snapshot
+
+    def compat_map(self, node: str, source: int, target: int) -> CompatMap | None:
+        """The published map from one release to another, None where there is none."""
+        name = map_id(node, source, target)
+        row = read_rows(self._read_rows, [name]).get(name)
+        return row_map(row) if row is not None else None
 
     def start(self) -> None:
         """Refresh in a daemon thread from now on."""

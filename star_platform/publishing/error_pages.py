@@ -140,4 +140,55 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         example="consumer: ranker\nowner: ads@example.com\nnodes: [member, job]\nrelease: latest",
         fix="Correct `nodes` or `release` in its file in consumers/.",
     ),
+    "F060": ErrorPage(
+        "The release is no longer served",
+        "Its vectors were removed, and no map within the gate leads to its space from a later release. A later release"
+        " has another embedding space, so nothing is put in its place.",
+        example="star-platform who-uses r1",
+        fix="Pin the release that the message names and retrain on its vectors.",
+    ),
+    "F061": ErrorPage(
+        "It is not clear which node type to read",
+        "Members and jobs may share an id, so a read says which of them it means. It may leave that out only where the"
+        " consumer declares a single node type.",
+        example='client.read([17, 23], consumer="ranker", node="member")',
+        fix="Name the node type.",
+    ),
+    "F062": ErrorPage(
+        "A published version does not say which space it is",
+        "Views of releases carry the fingerprint and the dimension of their embedding space as tags. Those of versions"
+        " before 0.3 do not, and vectors of an unknown space are not read.",
+        fix="Run `star-platform doctor --repair`; it registers the views anew and touches no vector.",
+    ),
+    "F063": ErrorPage(
+        "A map does not fit",
+        "A retired release is answered from a newer one through a map. The spaces or dimensions that the map was fitted"
+        " for are not those that Feast holds, so nothing is answered.",
+        fix="Run `star-platform doctor --repair`.",
+    ),
+    "F064": ErrorPage(
+        "A query of another embedding space",
+        "Distances mean something within one space only. Vectors of a newer release are mapped into an older space"
+        " where a map was published; there is no way back, nor between releases without one.",
+        example='search.search(vector, node="job", release=2, of=3)',
+        fix="Search by id, or with a vector of the release that is searched.",
+    ),
+    "F065": ErrorPage(
+        "There is no usable search index",
+        "Online stores that cannot search vectors are searched through an index that is exported beside the offline"
+        " dataset of a release. It is missing, damaged, or was made of other vectors.",
+        fix="Export the index of the release again.",
+    ),
+    "F066": ErrorPage(
+        "The entity to search by has no vector",
+        "Neighbours of an entity are those of its own vector, and the release holds none for this id.",
+        fix="Check the id, or search with a vector.",
+    ),
+    "D030": ErrorPage(
+        "usearch is not installed",
+        "Online stores that cannot search vectors are searched through an exported index, which the package usearch"
+        " builds and reads.",
+        "",
+        'pip install "star-platform[ann]"',
+    ),
 }

@@ -1,4 +1,4 @@
-"""Reads published vectors through a stock Feast client, online and point in time."""
+"""Reads published vectors: online as any client does, point in time, and through stock Feast, to compare."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from star_platform.publishing.model import (
 if TYPE_CHECKING:
     import pandas as pd
     from feast import FeatureStore
+
+    from star_platform.publishing.client import EmbeddingClient
 
 ONLINE_BATCH = 500
 """Ids per online request; SQLite limits the variables of a statement."""
@@ -68,22 +70,32 @@ class Reader:
 
         return open_store(self.feature_repo)
 
+    @cached_property
+    def _client(self) -> EmbeddingClient:
+        from star_platform.publishing.client import EmbeddingClient
+
+        return EmbeddingClient(self.feature_repo, staleness_seconds=None, count_reads=False)
+
     def fetch(self, release: PublishedRelease, node: str, ids: Sequence[int | str]) -> Fetched:
-        """Online vectors of `ids`, in their order.
+        """Online vectors of `ids`, in their order; mapped where the release is answered from a later one.
+
+        Not counted: whoever looks does not use.
 
         Raises:
-            PublishError: F030 the release lacks the node type, F031 an id is not of the key's type.
+            PublishError: F030 the release lacks the node type, F031 an id is not of the key's type, F033 what is stored
+                has another dimension, F060 the release is gone, F063 a map does not fit.
         """
-        from feast.errors import FeatureViewVersionNotFound
-
         published = published_node(release, node)
         keys = coerce(published, ids)
-        try:
-            vectors, found = read_online(self._store, release.number, published, keys)
-        except FeatureViewVersionNotFound:  # published since this client last looked at Feast's registry
-            self.refresh()
-            vectors, found = read_online(self._store, release.number, published, keys)
-        return Fetched(node, release.number, published.space, tuple(keys), vectors, found)
+        self._client.refresh()
+        answer = self._client.read(keys, node=node, release=release.number)
+        if answer.vectors.shape[1] != published.dim:
+            raise PublishError(
+                "F033",
+                f"a vector of {node} in r{release.number} has {answer.vectors.shape[1]} values, not {published.dim}",
+                hint="publish the release again",
+            )
+        return Fetched(node, release.number, published.space, tuple(keys), answer.vectors, answer.found)
 
     def pins(self, consumer: str) -> dict[str, int]:
         """Release by node type, as the consumer's feature service pins them; raises PublishError F034 without one."""

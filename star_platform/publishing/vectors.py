@@ -76,6 +76,8 @@ class FeastVectors:
 def vector_store(store: FeatureStore) -> VectorStore:
     """The fastest way into the online store of a Feast client."""
     config, online = store.config, store.provider.online_store
+    if getattr(config.online_store, "redis_type", None) == "redis_cluster":
+        return FeastVectors(online, config)  # whose keys lie on many servers
     if hasattr(online, "read_vectors"):
         return DirectVectors(online, config)
     family = store_family(config)
