@@ -12,6 +12,8 @@ from pathlib import Path
 from services.processes import HOST, Server, start, wait_until
 
 FEATURE_STORE = Path(__file__).with_name("feature_store.yaml")
+FRESH = ("--registry_ttl_sec", "5")
+"""Seconds after which the server sees what was released or activated; Feast's own choice is 60."""
 
 
 def start_feature_server(folder: Path, port: int, environment: Mapping[str, str]) -> Server:
@@ -25,7 +27,7 @@ def start_feature_server(folder: Path, port: int, environment: Mapping[str, str]
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(FEATURE_STORE, folder / "feature_store.yaml")
     feast = Path(sys.executable).with_name("feast")
-    command = [str(feast), "--chdir", str(folder), "serve", "--host", HOST, "--port", str(port)]
+    command = [str(feast), "--chdir", str(folder), "serve", "--host", HOST, "--port", str(port), *FRESH]
     server = start("feature-server", command, folder / "feature-server.log", environment=environment)
     wait_until(server, lambda: healthy(port), 120)  # importing Feast takes seconds
     return server

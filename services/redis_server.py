@@ -40,8 +40,10 @@ def start_redis(folder: Path, port: int, password: str | None, *, durable: bool 
 def process_id(port: int, password: str | None) -> int | None:
     """Which process answers there to somebody with this password; None when nobody does."""
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    client = redis.Redis(HOST, port, password=password, socket_timeout=5)
+    client = redis.Redis(HOST, port, password=password, socket_timeout=5, retry=Retry(NoBackoff(), 0))
     try:
         return int(client.info("server")["process_id"])
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):  # a wrong password, or it still loads
