@@ -19,6 +19,7 @@ from star_platform.cli.branches import explain, fmt, validate
 from star_platform.cli.demo import demo
 from star_platform.cli.doctor import doctor
 from star_platform.cli.init import init
+from star_platform.cli.lifecycle import deprecate, purge, retire, status, who_uses
 from star_platform.cli.output import note, say, say_json, wants_colour
 from star_platform.cli.reading import fetch
 from star_platform.cli.releasing import activate, plan, release, releases, show
@@ -61,7 +62,10 @@ def _root(
         say(context.get_help())
 
 
-for verb in (init, validate, fmt, plan, release, releases, show, activate, fetch, explain, upgrade, doctor, demo):
+BUILDING = (init, validate, fmt, plan, release, releases, show, activate, fetch)
+ENDING = (status, who_uses, deprecate, retire, purge)
+HELPING = (explain, upgrade, doctor, demo)
+for verb in (*BUILDING, *ENDING, *HELPING):
     app.command(epilog=EXIT_CODES)(verb)
 
 

@@ -53,6 +53,12 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "`star-platform activate` takes one release, as its argument or as --to.",
         fix="star-platform activate --to r1",
     ),
+    "U015": ErrorPage(
+        "not a day",
+        "A date on the command line is written year-month-day, as in consumer files.",
+        example="star-platform deprecate r2 --sunset 31.1.2027",
+        fix="star-platform deprecate r2 --sunset 2027-01-31",
+    ),
     "U020": ErrorPage(
         "init would overwrite a file",
         "`star-platform init` writes a new project and never replaces a file that is there.",

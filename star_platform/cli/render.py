@@ -43,8 +43,7 @@ def render_error(error: StarError, paint: Paint = PLAIN, root: Path | None = Non
     lines = [_headline(error.code, error.message, paint)]
     if error.place is not None:
         lines.append(f"  {paint.blue('-->')} {error.place}")
-    for reader in error.details.get("readers", ()):
-        lines.append(f"  {paint.blue('*')} {_safe(_reader(reader))}")
+    lines += [f"  {paint.blue('*')} {_safe(_reader(reader))}" for reader in error.details.get("readers", ())]
     if error.hint:
         lines.append(f"  {paint.blue('=')} {_safe(error.hint)}")
     lines.append(f"  {paint.blue('=')} more: star-platform explain {error.code}")

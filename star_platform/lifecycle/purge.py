@@ -72,6 +72,7 @@ def purge(
         return _sized(look, number, rate, dry_run=True)
     with registry.lease(services.lease) as lease:
         registry.record_consumers(services.consumers())
+        services.feast_state().check()  # a pin that leads nowhere would keep Feast from following
         look = survey(services, strict=True)
         _check(look, number)
         if registry.release(number).state is not _S.PURGED:

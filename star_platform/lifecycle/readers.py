@@ -149,7 +149,8 @@ def _mapped(facts: Facts, file: Consumer, nodes: Sequence[str]) -> _Outcome:
     """May the maps from the active release answer what this consumer reads?"""
     if file.need == "exact":
         return "blocked", (f"needs exactly the vectors of {facts.name} (compat: exact)",)
-    good, bad = [], []
+    good: list[str] = []
+    bad: list[str] = []
     for node in nodes:
         found = facts.maps.get(node)
         if found is None:

@@ -57,6 +57,7 @@ def retire(
     check_force(force_reason)
     with registry.lease(services.lease) as lease:
         registry.record_consumers(services.consumers())
+        services.feast_state().check()  # a pin that leads nowhere would keep Feast from following
         look = survey(services, strict=True)
         state = registry.release(number).state
         moved: tuple[Route, ...] = ()

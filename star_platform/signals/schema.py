@@ -1,6 +1,6 @@
-"""JSON Schema (draft-07, which editors speak) of branch files, made from the models.
+"""JSON Schema (draft-07, which editors speak) of branch and consumer files, made from the models.
 
-`python -m star_platform.signals.schema schema/branch.schema.json` writes the committed copy; a test keeps it current.
+`python -m star_platform.signals.schema` writes the committed copies; a test keeps them current.
 """
 
 from __future__ import annotations
@@ -11,29 +11,59 @@ import json
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from star_platform.signals import model
+from pydantic import BaseModel
+
+from star_platform.signals import consumer_model, model
+from star_platform.signals.consumer_model import Consumer
 from star_platform.signals.model import Branch
 
 SCHEMA_FILE = "schema/branch.schema.json"
+CONSUMER_SCHEMA_FILE = "schema/consumer.schema.json"
 
 
 def branch_schema() -> dict[str, Any]:
-    """The schema as plain data: `definitions` instead of `$defs`, plain text descriptions, no tuples by position."""
-    raw = Branch.model_json_schema(ref_template="#/definitions/{model}")
+    """The schema of branch files as plain data: `definitions` instead of `$defs`, plain text, no tuples by position."""
+    title, text = "Branch of star_platform", "One file of signal_branches/: the signals that one owner declares."
+    return _schema(Branch, title, text, model)
+
+
+def consumer_schema() -> dict[str, Any]:
+    """The schema of consumer files, in the same form."""
+    title, text = "Consumer of star_platform", "One file of consumers/: who reads which embeddings of which release."
+    return _schema(Consumer, title, text, consumer_model)
+
+
+def schema_text() -> str:
+    """The schema of branches as it is committed and as `init` writes it."""
+    return _written(branch_schema())
+
+
+def consumer_schema_text() -> str:
+    """The schema of consumers as it is committed."""
+    return _written(consumer_schema())
+
+
+def _written(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _schema(top: type[BaseModel], title: str, text: str, module: ModuleType) -> dict[str, Any]:
+    raw = top.model_json_schema(ref_template="#/definitions/{model}")
     definitions = raw.pop("$defs")
-    for name, text in _field_texts().items():
-        model, _, field = name.partition(".")
-        owner = raw if model == Branch.__name__ else definitions.get(model, {})
+    for name, below in _field_texts(module).items():
+        owner_name, _, field = name.partition(".")
+        owner = raw if owner_name == top.__name__ else definitions.get(owner_name, {})
         if field in owner.get("properties", {}):
-            owner["properties"][field].setdefault("description", text)
+            owner["properties"][field].setdefault("description", below)
     for key in ("title", "description"):
         raw.pop(key, None)
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Branch of star_platform",
-        "description": "One file of signal_branches/: the signals that one owner declares.",
+        "title": title,
+        "description": text,
         **raw,
         "definitions": definitions,
     }
@@ -41,15 +71,10 @@ def branch_schema() -> dict[str, Any]:
     return tidied
 
 
-def schema_text() -> str:
-    """The schema as it is committed and as `init` writes it."""
-    return json.dumps(branch_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def _field_texts() -> dict[str, str]:
-    """What stands below each field of `model.py`, by `Class.field`, for fields that a class inherits too."""
+def _field_texts(module: ModuleType) -> dict[str, str]:
+    """What stands below each field of a module's models, by `Class.field`, for fields that a class inherits too."""
     texts: dict[str, str] = {}
-    classes = [item for item in ast.parse(inspect.getsource(model)).body if isinstance(item, ast.ClassDef)]
+    classes = [item for item in ast.parse(inspect.getsource(module)).body if isinstance(item, ast.ClassDef)]
     for item in classes:
         for base in item.bases:
             inherited = f"{getattr(base, 'id', '')}."
@@ -88,6 +113,7 @@ def _needless(key: str, item: Any, owner: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else SCHEMA_FILE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(schema_text(), encoding="utf-8")
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for name, written in ((SCHEMA_FILE, schema_text()), (CONSUMER_SCHEMA_FILE, consumer_schema_text())):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(written, encoding="utf-8")
