@@ -9,8 +9,8 @@ _AGAIN = "Run `star-platform release` again: unchanged stages are reused, the da
 ERROR_PAGES: dict[str, ErrorPage] = {
     "C001": ErrorPage(
         "Stored maps cannot be read",
-        "The maps of a release are two files, `maps.safetensors` and `maps.json`, in its `compat` artefact. One of them "
-        "is missing, cut short, or does not belong to the other.",
+        "The maps of a release are two files, `maps.safetensors` and `maps.json`, in its `compat` artefact. One of "
+        "them is missing, cut short, or does not belong to the other.",
         fix=_AGAIN,
     ),
     "C002": ErrorPage(
@@ -42,7 +42,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "Ids of two kinds",
         "In one release the ids of a node type are numbers, in the other they are text, so that no entity is found in "
         "both. The same is said when the keys of a labelled set are of another kind than the ids.",
-        fix="Keep the type of a key across releases, cast the key of the labelled set, or give the node type a new name.",
+        fix="Keep the type of a key across releases, cast the key of the labelled set, or rename the node type.",
     ),
     "C012": ErrorPage(
         "Vectors that no map can be fitted on",
@@ -56,8 +56,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "C014": ErrorPage(
         "A map with a network cannot be composed",
-        "Maps of method `residual` hold a small network beside the matrix. Two matrices multiply to one; a network does "
-        "not, so each older release needs a map of its own, fitted while its vectors are still stored.",
+        "Maps of method `residual` hold a small network beside the matrix. Two matrices multiply to one; a network "
+        "does not, so each older release needs a map of its own, fitted while its vectors are still stored.",
         example="compat:\n  method: residual",
         fix="compat:\n  method: ridge",
     ),
@@ -69,9 +69,9 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "C020": ErrorPage(
         "A release would break who reads an older one",
-        "A consumer is pinned to an older release, and the map from the new vectors to those is not good enough for it: "
-        "its own AUC or calibration on its labelled set, or, for a consumer without a scorer, the geometry of held-out "
-        "entities. Too few labelled rows or held-out entities to tell fail as well. Nothing was published and the "
+        "A consumer is pinned to an older release, and the map from the new vectors to those is not good enough for "
+        "it: its own AUC or calibration on its labelled set, or, for a consumer without a scorer, the geometry of "
+        "held-out entities. Too few labelled rows or held-out entities to tell fail as well. Nothing was published and the "
         "active release is unchanged.",
         example="compat:\n  mode: post-hoc",
         fix="# train the encoder to stay mappable:\ncompat:\n  mode: joint-multi\n"
@@ -80,8 +80,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "C030": ErrorPage(
         "The scorer of a consumer cannot be opened",
         "A consumer file names its frozen model as a Python entry point (a function that returns a callable) or as an "
-        "ONNX file, relative to the project. It could not be imported or loaded. The consumer is judged `inconclusive`, "
-        "which stops a release as `fail` does.",
+        "ONNX file, relative to the project. It could not be imported or loaded. The consumer is judged "
+        "`inconclusive`, which stops a release as `fail` does.",
         example="scorer: {python: scorers.feed}",
         fix='scorer: {python: "scorers.feed:load"}\n# or\nscorer: {onnx: models/feed.onnx}',
     ),

@@ -1,9 +1,9 @@
 """Whether a consumer may be served through a map: a rule over recorded figures, so that it can be asked again.
 
 With a scorer and labelled examples the consumer's own AUC and calibration decide. Its AUC on mapped vectors may be
-lower by its margin at most, at 95 % confidence, which is a test of non-inferiority; where the interval is wider than the
-margin on either side the answer is `inconclusive`, and that fails too. Without a scorer geometry decides, and what it
-lets through is `unproven`.
+lower by its margin at most, at 95 % confidence, which is a test of non-inferiority; where the interval is wider than
+the margin on either side the answer is `inconclusive`, and that fails too. Without a scorer geometry decides, and what
+it lets through is `unproven`.
 """
 
 from __future__ import annotations
