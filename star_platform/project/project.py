@@ -20,6 +20,7 @@ from star_platform.project.file import ProjectFile, find_project, read_project_f
 
 if TYPE_CHECKING:
     from star_platform.graph.engine import Engine
+    from star_platform.lifecycle.service import Lifecycle
     from star_platform.planning.base import BaseRelease
     from star_platform.planning.spec import GraphSpec
     from star_platform.project.serving import Serving
@@ -168,6 +169,7 @@ class Project:
             exists=lambda kind, fingerprint: self.store.find(kind, fingerprint) is not None,
             consumers=self.consumers(),
             history=stage_seconds(self),
+            notices=() if self.registry.status().state == "absent" else self.lifecycle.notices(),
         )
         return ReleaseRequest(plan, spec, tuple(_revision(item) for item in branches), actor())
 
@@ -290,6 +292,7 @@ class Project:
         with self.registry.lease(work.LEASE) as lease:
             before = self.registry.active()
             wanted = self.find_release(name)
+            self.lifecycle.check_activation(wanted.number)
             event = work.Activation(wanted.number, before.number if before else None, actor(), reason)
             work.activate(self.registry, self.publisher, self.feast_state(wanted.number), event, lease)
             return before, self.registry.release(wanted.number)
@@ -301,7 +304,14 @@ class Project:
         """What Feast shall know, as our registry has it."""
         from star_platform.project.serving import Serving
 
-        return Serving(self.registry, self.store, self.publisher.offline_root)
+        return Serving(self.registry, self.store, self.publisher.offline_root, self.file.lifecycle.notice_days)
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Deprecation, retirement and purge of releases, and who reads them."""
+        from star_platform.project.life import open_lifecycle
+
+        return open_lifecycle(self)
 
     def published(self) -> dict[int, PublishedRelease]:
         """What was published and can be read, by release number."""

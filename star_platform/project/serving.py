@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from star_platform.registry.artefacts import ArtefactStore
-from star_platform.registry.history import routes
+from star_platform.registry.history import deprecations, routes
 from star_platform.registry.registry import LATEST, Registry, release_number
 from star_platform.registry.states import ReleaseState
 
@@ -26,25 +26,42 @@ class Serving:
     registry: Registry
     store: ArtefactStore
     offline_root: Path
+    notice_days: int
+    """Days from the end of a release as the active one to its last, where nobody named a date."""
 
     def state(self, active: int | None = None) -> FeastState:
         """All that Feast shall know; with release `active` in front, or the active one when None."""
+        from star_platform.lifecycle.notices import reader_notices
         from star_platform.publishing.model import FeastState
 
         if active is None:
             current = self.registry.active()
             active = current.number if current else None
+        events, answered = self.registry.events(), self.routes()
         return FeastState(
             offline_root=self.offline_root,
             releases=tuple(release for _, release in sorted(self.published().items())),
             active=active,
             consumers=self._pins(active),
             maps=self.maps(),
-            routes=self.routes(),
-            notices={},
+            routes=answered,
+            notices=reader_notices(
+                self._states(),
+                deprecations(events, self.notice_days),
+                routes(events),
+                {route.name: route.fidelity for route in answered},
+            ),
         )
 
     # --- releases -----------------------------------------------------------------------------------------------------
+
+    def ever_published(self, number: int) -> PublishedRelease | None:
+        """What was published of a release, whatever became of it; None when nothing was."""
+        from star_platform.publishing.model import PublishedRelease
+        from star_platform.release import PUBLISHED
+
+        found = [event.details for event in self.registry.events(number) if event.kind == PUBLISHED]
+        return PublishedRelease.from_record(found[-1]) if found else None
 
     def published(self) -> dict[int, PublishedRelease]:
         """What was published, by number: every release but failed ones, and purged ones that no map answers for."""

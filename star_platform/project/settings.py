@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from star_platform.registry.states import ReleaseState
 
 if TYPE_CHECKING:
+    from star_platform.compat.config import CompatConfig
     from star_platform.planning.settings import ServedSpace, StageSettings
     from star_platform.project.project import Project
 
@@ -26,15 +27,21 @@ def stage_settings(project: Project) -> StageSettings:
         text_fingerprint=project.encoder.fingerprint,
         text=project.encoder.describe(),
         training=file.training.model_dump(mode="json"),
-        # gates decide on a report, not in it; `keep` is the word of a reader of that report
+        # gates decide on a report, not in it: they may change without a new one, and so may `keep`
         evaluation=file.evaluation.model_dump(mode="json", exclude={"gate"}),
         text_fitted=not project.encoder.cacheable,
         publishing={"feature_repo": file.publishing.feature_repo},
-        compat=file.compat.model_dump(mode="json", exclude={"keep"}),
+        compat=compat_settings(file.compat),
         served=served,
         aligned_to=next((space for space in served if joint and space.release == base), None),
         gate_inputs=gate_inputs(project.consumers(), project.root),
     )
+
+
+def compat_settings(config: CompatConfig) -> dict[str, Any]:
+    """What of section `compat` decides on maps and on the figures of their report."""
+    settings = config.model_dump(mode="json", exclude={"keep", "gate"})
+    return {**settings, "gate": config.gate.model_dump(mode="json", include={"min_rows", "resamples"})}
 
 
 def served_spaces(project: Project) -> tuple[ServedSpace, ...]:

@@ -212,11 +212,12 @@ def test_version_and_bare_call(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def verbs() -> list[str]:
-    return [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    return [(c.name or c.callback.__name__).replace("_", "-") for c in app.registered_commands if c.callback]
 
 
 def test_the_verbs() -> None:
     expected = {"init", "validate", "fmt", "plan", "release", "releases", "show", "activate", "fetch", "explain"}
+    expected |= {"status", "who-uses", "deprecate", "retire", "purge"}
     assert expected | {"upgrade", "doctor", "demo"} == set(verbs())
 
 
