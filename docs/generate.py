@@ -261,10 +261,12 @@ list. Codes are stable and never reused.
 """
 FAMILIES = {
     "A": ("Stored artefacts", "1"),
+    "C": ("Compat maps and their gate", "4 for C020, else 1"),
     "D": ("Optional packages", "1"),
     "E": ("Quality gates", "4"),
     "F": ("Feast", "1"),
     "G": ("Sources and the compiled graph", "1"),
+    "L": ("The life of a release", "5 for L004, else 1"),
     "M": ("Training and models", "1"),
     "P": ("Merging and planning", "3 for P001, else 1"),
     "R": ("Registry and leases", "6 for R006, R007 and R008, else 1"),
