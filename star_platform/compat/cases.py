@@ -56,7 +56,7 @@ def read_cases(spec: Mapping[str, Any], root: Path) -> LabelledCases:
             "C032", f"{path} has no column {', '.join(missing)}", hint=f"it has {', '.join(schema.names)}"
         )
     first = next(iter(keys.values()))
-    cluster = table.column(spec.get("cluster") or first).combine_chunks()
+    cluster = _key(table.column(spec.get("cluster") or first))
     return LabelledCases(
         labels=_labels(table.column(spec["label"]), path),
         keys={node: _key(table.column(column)) for node, column in keys.items()},
@@ -84,8 +84,8 @@ def _key(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
 
 def _clusters(column: pa.Array[Any]) -> NDArray[np.int64] | None:
     """Codes of the values; a row without one is a cluster of its own."""
-    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    codes = np.asarray(pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False), np.int64)
+    encoded = pc.dictionary_encode(column)
+    codes = np.array(pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False), np.int64)
     alone = codes < 0
     codes[alone] = len(encoded.dictionary) + np.arange(int(alone.sum()))
     return codes if len(np.unique(codes)) < len(codes) else None

@@ -69,7 +69,7 @@ class CompatConfig(BaseModel):
     """Of `low-rank`; None: a quarter of the smaller dimension."""
     hidden: Annotated[int, Field(ge=1, le=8192)] = 256
     """Width of the network of `residual`."""
-    residual_epochs: Annotated[int, Field(ge=1)] = 20
+    residual_epochs: Annotated[int, Field(ge=1)] = 40
     residual_lr: Annotated[float, Field(gt=0.0)] = 1e-3
     residual_batch: Annotated[int, Field(ge=1)] = 1024
     residual_rows: Annotated[int, Field(ge=1)] = 1_000_000

@@ -71,8 +71,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "A release would break who reads an older one",
         "A consumer is pinned to an older release, and the map from the new vectors to those is not good enough for "
         "it: its own AUC or calibration on its labelled set, or, for a consumer without a scorer, the geometry of "
-        "held-out entities. Too few labelled rows or held-out entities to tell fail as well. Nothing was published and the "
-        "active release is unchanged.",
+        "held-out entities. Too few labelled rows or held-out entities to tell fail as well. Nothing was published "
+        "and the active release is unchanged.",
         example="compat:\n  mode: post-hoc",
         fix="# train the encoder to stay mappable:\ncompat:\n  mode: joint-multi\n"
         "# or keep the old vectors served until the consumer has moved:\ncompat:\n  keep: [r1]",

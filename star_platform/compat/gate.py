@@ -53,10 +53,11 @@ class Judgement:
 
 
 def worst(judgements: Iterable[Judgement]) -> Judgement:
-    """The worst verdict with all reasons; `pass` of nothing."""
+    """The worst verdict, with the reasons of all that cannot be served if there are such; `pass` of nothing."""
     given = list(judgements)
     place = max((_WORST.index(each.verdict) for each in given), default=0)
-    return Judgement(_WORST[place], tuple(reason for each in given for reason in each.reasons))
+    bad = [each for each in given if not each.servable] or given
+    return Judgement(_WORST[place], tuple(reason for each in bad for reason in each.reasons))
 
 
 def judge_geometry(node: str, figures: Mapping[str, Any], gate: CompatGate) -> Judgement:
