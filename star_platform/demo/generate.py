@@ -78,8 +78,8 @@ def ensure(folder: Path, size: Size) -> bool:
     return True
 
 
-def generate(folder: Path, size: Size) -> None:
-    """Write all tables into `folder`, which must not hold others."""
+def generate(folder: Path, size: Size) -> World:
+    """Write all tables into `folder`, which must not hold others; the world that they came from."""
     folder.mkdir(parents=True, exist_ok=True)
     world = make_world(size.members, size.seed)
     tables = {
@@ -93,12 +93,13 @@ def generate(folder: Path, size: Size) -> None:
         "reactions": _reactions(world),
         "recruiters": _recruiters(world),
         "inmails": _inmails(world),
-        "impressions": _impressions(world),
+        "impressions": impressions(world),
     }
     for name, rows in tables.items():
         pyarrow.parquet.write_table(rows, folder / f"{name}.parquet", compression="zstd")
     pyarrow.csv.write_csv(_member_skills(world), folder / "member_skills.csv")
     pyarrow.csv.write_csv(_job_skills(world), folder / "job_skills.csv")
+    return world
 
 
 # --- who is there -----------------------------------------------------------------------------------------------------
@@ -285,11 +286,11 @@ def _inmails(world: World) -> pa.Table:
     return rows.filter(pa.array(known))
 
 
-def _impressions(world: World) -> pa.Table:
-    """What a downstream team logged in the weeks after: a job shown to a member, and whether the member applied."""
+def impressions(world: World, begin: int = AS_OF) -> pa.Table:
+    """What a downstream team logged in four weeks from `begin` on: a job shown to a member, and whether it applied."""
     rng = world.rng
     count = IMPRESSIONS_PER_MEMBER * len(world.members.ids)
-    members, times = _visits(world, count, AS_OF, AS_OF + FUTURE_DAYS * DAY, READERS)
+    members, times = _visits(world, count, begin, begin + FUTURE_DAYS * DAY, READERS)
     field = FIELD_OF[world.members.speciality[members]]
 
     def shown(rows: slice, jobs: Ints) -> Floats:
