@@ -33,6 +33,9 @@ TEXTS = ("node", "source_space", "target_space", "method", "via", "fidelity", "d
 ARRAYS = ("weights", "bias", "hidden_w1", "hidden_b1", "hidden_w2", "hidden_b2")
 """Float64, row by row."""
 
+_FIELDS = (*NUMBERS, *TEXTS, *ARRAYS)
+"""Named in every read: Feast's Postgres store cannot read all without names, and its Redis store changes the list."""
+
 Row = Mapping[str, Any]
 """A row as plain values: int, str, float64 [k]."""
 
@@ -162,7 +165,7 @@ def online_reader(online_store: Any, config: RepoConfig) -> Read:
 
     def read(keys: list[Any]) -> Sequence[tuple[Any, Mapping[str, Any] | None]]:
         try:
-            rows: Sequence[tuple[Any, Any]] = online_store.online_read(config, view, keys, None)
+            rows: Sequence[tuple[Any, Any]] = online_store.online_read(config, view, keys, list(_FIELDS))
         except Exception as error:
             if "no such table" in str(error) or type(error).__name__ == "UndefinedTable":
                 return [(None, None)] * len(keys)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import make_url
 
 from star_platform.publishing.projection import load_config
 from star_platform.publishing.scaffold import write_feature_repo
 from star_platform.publishing.usage import UsageCount, UsageCounter, read_usage
-from star_platform.publishing.usage_sinks import sink_of, store_family
+from star_platform.publishing.usage_sinks import SqliteUsage, sink_of, store_family
+from tests.publishing.stores import KINDS, use_store
 
 NOON = 1_800_000_000.0
 TODAY = date(2027, 1, 15)
@@ -47,35 +47,17 @@ def counter(sink: Memory) -> UsageCounter:
     return UsageCounter(sink, interval=None, clock=lambda: NOON)
 
 
-@pytest.fixture(params=["sqlite", "star", "redis", "postgres"])
+@pytest.fixture(params=KINDS)
 def repo(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A feature repository for each kind of online store."""
-    write_feature_repo(tmp_path / "feature_repo", f"usage_{os.getpid()}_{request.param}")
-    yaml = tmp_path / "feature_repo" / "feature_store.yaml"
-    head, rest = yaml.read_text().split("online_store:\n", 1)
-    tail = rest[rest.index("offline_store:") :]
+    path = tmp_path / "feature_repo"
+    write_feature_repo(path, f"usage_{os.getpid()}_{request.param.replace('-', '_')}")
     (tmp_path / ".star").mkdir()
-    if request.param in ("sqlite", "star"):
-        sqlite3.connect(tmp_path / ".star" / "online.db").close()
-        settings = "type: sqlite\n  path: ../.star/online.db\n"
-        if request.param == "star":
-            settings = rest[: rest.index("offline_store:")].strip().replace("feast_online.db", "online.db") + "\n"
-    elif request.param == "redis":
-        url = make_url(request.getfixturevalue("redis_url"))
-        settings = f"type: redis\n  connection_string: {url.host}:{url.port}\n  skip_dedup: true\n"
-    else:
-        settings = postgres_settings(request.getfixturevalue("postgres_database"))
-    yaml.write_text(f"{head}online_store:\n  {settings}{tail}")
-    return yaml.parent
-
-
-def postgres_settings(url: str) -> str:
-    parts = make_url(url)
-    host = parts.host or parts.query["host"]
-    return (
-        f"type: postgres\n  host: {host}\n  port: {parts.port or 5432}\n  database: {parts.database}\n"
-        f"  db_schema: public\n  user: {parts.username}\n  password: {parts.password or 'unused'}\n  sslmode: disable\n"
-    )
+    sqlite3.connect(tmp_path / ".star" / "feast_online.db").close()
+    servers = {"redis": "redis_url", "star-redis": "redis_url", "postgres": "postgres_database"}
+    server = servers.get(request.param)
+    use_store(path, request.param, request.getfixturevalue(server) if server else "")
+    return path
 
 
 def test_every_store_adds_up_what_its_readers_count(repo: Path) -> None:
@@ -160,11 +142,11 @@ def test_children_count_for_themselves(tmp_path: Path, method: str) -> None:
     write_feature_repo(tmp_path / "feature_repo", "children")
     (tmp_path / ".star").mkdir()
     sqlite3.connect(tmp_path / ".star" / "feast_online.db").close()
-    sink = sink_of(load_config(tmp_path / "feature_repo"))
-    one = UsageCounter(sink, interval=None)
+    database = tmp_path / ".star" / "feast_online.db"
+    one = UsageCounter(SqliteUsage(database, "children"), interval=None)
     one.add("parent", "member", 1, 1)
     context = multiprocessing.get_context(method)
-    arguments = (tmp_path / "feature_repo", one if method == "fork" else None)
+    arguments = (database, one if method == "fork" else None)
     children = [context.Process(target=_count_in_child, args=arguments) for _ in range(2)]
     for child in children:
         child.start()
@@ -176,8 +158,8 @@ def test_children_count_for_themselves(tmp_path: Path, method: str) -> None:
     assert counts == {("parent", 1, 1), ("child", 2, 14)}
 
 
-def _count_in_child(repo: Path, one: UsageCounter | None) -> None:
-    one = one or UsageCounter(sink_of(load_config(repo)), interval=None)
+def _count_in_child(database: Path, one: UsageCounter | None) -> None:
+    one = one or UsageCounter(SqliteUsage(database, "children"), interval=None)
     one.add("child", "member", 1, 7)
 
 
