@@ -27,6 +27,7 @@ def describe(project: Project, release: Release) -> dict[str, Any]:
         "training": _details(project, artefacts, "train"),
         "embedding": _details(project, artefacts, "embed"),
         "evaluation": _details(project, artefacts, "evaluate"),
+        "compat": _details(project, artefacts, "compat"),
         "stages": [
             {
                 "stage": item.stage,

@@ -172,6 +172,7 @@ def _print_release(place: Project, found: Release) -> None:
         if facts.get(key):
             say(f"{title:<9} " + ", ".join(f"{name} {count:,}" for name, count in facts[key].items()))
     _print_quality(facts)
+    _print_maps(facts)
     _print_stages(facts)
     for node, view in facts.get("published", {}).items():
         say(f"Feast     {view['reference']}  {view['rows']:,} {node} vectors of {view['dim']}")
@@ -183,6 +184,36 @@ def _print_quality(facts: dict[str, Any]) -> None:
         from star_platform.evaluation.render import render
 
         say(render(report))
+
+
+def _print_maps(facts: dict[str, Any]) -> None:
+    """One line per map to an older release, one per consumer of one."""
+    report = facts.get("compat")
+    if not report:
+        return
+    rows = [
+        (
+            f"Map       {item['node']} -> r{item['target']}",
+            f"{item['method']}, {item['via']}",
+            _map_figures(item["figures"]),
+            item["verdict"],
+        )
+        for item in report["maps"]
+    ]
+    rows += [
+        (f"Map       {item['node']} -> r{item['release']}", "none", item["reason"], "") for item in report["skipped"]
+    ]
+    say(columns(rows))
+    for entry in report["gate"]["consumers"]:
+        reasons = "; ".join(entry["reasons"])
+        say(f"Reader    {entry['consumer']} of r{entry['release']}: {entry['verdict']} ({reasons})")
+
+
+def _map_figures(figures: dict[str, Any]) -> str:
+    """The figures on held-out entities that a reader looks at first."""
+    shown = (("R2", "r2"), ("cosine", "cosine_mean"), ("p5", "cosine_p5"), ("overlap@10", "overlap_10"))
+    known = [f"{name} {figures[key]:.3f}" for name, key in shown if figures.get(key) is not None]
+    return f"{' '.join(known)} ({figures['n']:,} held out)"
 
 
 def _print_stages(facts: dict[str, Any]) -> None:
