@@ -122,6 +122,47 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "Every consumer of consumers/*.yaml gets a feature service when a release is activated.",
         fix="Declare the consumer and activate a release.",
     ),
+    "F050": ErrorPage(
+        "The online store does not answer",
+        "The connection broke, or the file cannot be read or written. What the store had acknowledged is not sent again"
+        " unless it lost it; nothing of an unfinished release is visible.",
+        fix="See that the server runs and is reachable. " + _RETRY,
+    ),
+    "F051": ErrorPage(
+        "The online store refused a command",
+        "Redis answered with an error instead of taking the rows: its memory is full, it is a read-only replica, or the"
+        " password is wrong. The message holds its words.",
+        fix="Make room (`star-platform purge` of a retired release), or correct the settings. " + _RETRY,
+    ),
+    "F052": ErrorPage(
+        "Two versions share a field name",
+        "Feast names the fields of a Redis hash by 32 bits of a hash. Two versions of this node type came out alike and"
+        " would overwrite each other.",
+        fix="Release again: numbers are never reused, and the next one has another name.",
+    ),
+    "F053": ErrorPage(
+        "A process that wrote to the online store died",
+        "A large release is written by several processes; one of them ended without an answer.",
+        fix=_RETRY,
+    ),
+    "F054": ErrorPage(
+        "A map that leads elsewhere",
+        "A retired release is answered from a newer one through a map. This map was fitted between other spaces or"
+        " dimensions than those that the two releases have, so its vectors would mean nothing to their readers.",
+        fix="`star-platform show rN` names the spaces of a release; take the map of these two.",
+    ),
+    "F055": ErrorPage(
+        "The online store cannot remove rows",
+        "Feast deletes all versions of a view or none. SQLite, Redis and Postgres are handled by this platform itself;"
+        " this is another store.",
+        fix="Remove the version with the store's own tools.",
+    ),
+    "F056": ErrorPage(
+        "Vectors that do not belong into this release",
+        "Publishing into a release that is there keeps its space: dimensions and type of ids stay, and new rows carry"
+        " an event time after all that are there, or past training rows would see them.",
+        fix="Pass `as_of`, the newest event of the new data. Vectors of another model are another release.",
+    ),
     "F041": ErrorPage(
         "Feast's registry is out of step",
         "Feast's registry is derived from ours. They differ, most likely because a process died between the two"

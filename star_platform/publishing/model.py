@@ -40,7 +40,7 @@ class PublishedNode:
     """The vectors of one node type in one release.
 
     space: fingerprint of the embedding space; vectors of two spaces are never combined (DESIGN 4.5).
-    as_of: event time of every row in microseconds since the epoch, the newest event of the graph; never a wall clock.
+    as_of: event time of the newest rows in microseconds since the epoch, the newest event of the graph; never a clock.
     norm: smallest and largest L2 norm of a row.
     checksum: SHA-256 over ids and vectors in id order.
     """
@@ -54,6 +54,8 @@ class PublishedNode:
     norm: tuple[float, float]
     checksum: str
     dtype: str = "float32"
+    since: int | None = None
+    """Event time of the oldest rows where some were published later (`Publisher.sync`); None: all are of `as_of`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class PublishedRelease:
         """As JSON data for our registry; `from_record` reads it back."""
         return {
             "number": self.number,
-            "nodes": [{**vars(node), "norm": list(node.norm)} for _, node in sorted(self.nodes.items())],
+            "nodes": [_node_record(node) for _, node in sorted(self.nodes.items())],
         }
 
     @classmethod
@@ -90,7 +92,8 @@ class ConsumerPin:
 class FeastState:
     """All that Feast shall know, as our registry has it.
 
-    releases: every release that is published and not purged, of any state but failed; any order.
+    releases: every release that is published, of any state but failed, and not purged unless it has a route: its
+        readers stay pinned to it. In any order.
     active: number of the active release, None before the first activation.
     offline_root: folder of the Parquet datasets (`Publisher.offline_root`).
     maps: every compat map that readers may use, of releases whose own vectors are served.
@@ -146,6 +149,13 @@ class FeastState:
         """The state with one more release (or the same one again), not yet active."""
         others = tuple(known for known in self.releases if known.number != release.number)
         return replace(self, releases=(*others, release))
+
+
+def _node_record(node: PublishedNode) -> dict[str, Any]:
+    record = {**vars(node), "norm": list(node.norm)}
+    if node.since is None:
+        del record["since"]
+    return record
 
 
 def view_name(node: str) -> str:

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from feast import Entity, FeatureService, FeatureView, FileSource
 
 
+TRANSFORM = "compat"
+"""The entity of maps, routes and notices."""
+
+
+def has_transforms(state: FeastState) -> bool:
+    """Whether there is anything for the view of maps, routes and notices."""
+    return bool(state.maps or state.routes or state.notices)
+
+
 def entity(node: str, key_type: KeyType) -> Entity:
     """One per entity node type; its join key is `<node>_id`."""
     from feast import Entity
@@ -74,19 +83,26 @@ def view(offline_root: Path, release: int, node: PublishedNode) -> FeatureView:
     return result
 
 
+def compat_entity() -> Entity:
+    """The entity of maps, routes and notices."""
+    from feast import Entity
+    from feast.value_type import ValueType
+
+    return Entity(name=TRANSFORM, join_keys=[routes.KEY], value_type=ValueType.STRING)
+
+
 def compat_view(offline_root: Path | None) -> FeatureView:
     """Maps, routes and notices (`routes`): no version, and a schema that never changes.
 
     offline_root: None for a view that only an online store is shown.
     """
-    from feast import Entity, FeatureView, Field, FileSource
+    from feast import FeatureView, Field, FileSource
     from feast.data_format import ParquetFormat
     from feast.types import Array, Float64, Int64, String
-    from feast.value_type import ValueType
 
     return FeatureView(
         name=routes.VIEW,
-        entities=[Entity(name="transform", join_keys=[routes.KEY], value_type=ValueType.STRING)],
+        entities=[compat_entity()],
         schema=[
             Field(name=routes.KEY, dtype=String),
             *(Field(name=name, dtype=Int64) for name in routes.NUMBERS),
@@ -125,7 +141,9 @@ def feast_objects(state: FeastState) -> list[Any]:
     nodes = {node: published for release in state.in_order() for node, published in release.nodes.items()}
     releases: dict[int, PublishedRelease] = {release.number: release for release in state.releases}
     front = state.front()
+    transforms = [compat_view(state.offline_root)] if has_transforms(state) else []
     return [
+        *(each for view in transforms for each in (compat_entity(), view)),
         *(entity(node, published.key_type) for node, published in sorted(nodes.items())),
         *(
             source(state.offline_root, release.number, node)

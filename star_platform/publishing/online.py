@@ -1,106 +1,35 @@
-"""The online half: writes the rows of a version that no registry knows yet, in bounded batches.
-
-`FeastWriter` takes Feast's public path, which costs one Python object per row whatever we do; a writer that streams
-Arrow batches into one store's own records implements the same protocol.
-"""
+"""The online half: writes the rows of a version that no registry knows yet, shard by shard, and counts them."""
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from star_platform.errors import PublishError
 from star_platform.progress import Progress
-from star_platform.publishing.model import FIELD
 from star_platform.publishing.prepare import Prepared
-from star_platform.publishing.wire import entity_keys, values
+from star_platform.publishing.writers import OnlineWriter
 
 if TYPE_CHECKING:
-    from feast import FeatureStore, FeatureView
+    from feast import FeatureView
+
+PARALLEL_ROWS = 200_000
+"""Fewer rows are written before a second process has started."""
+_CHECK_ROWS = 10_000
 
 
-class OnlineWriter(Protocol):
-    """Writes detached views (`objects.detached_view`) into one online store."""
+@dataclass(frozen=True)
+class Parts:
+    """How a version is cut: the rows of each shard, and the Parquet file that holds them."""
 
-    def create(self, view: FeatureView, *, fresh: bool) -> None:
-        """Make room for a version; `fresh` removes what an earlier try with other vectors left there."""
-
-    def write(self, view: FeatureView, keys: pa.Array, vectors: npt.NDArray[np.float32], as_of: int) -> None:
-        """Write keys [n] and float32 [n, dim], all of them or raise; writing them again changes nothing."""
-
-    def count(self, view: FeatureView) -> int | None:
-        """Rows that the store holds of this version; None where the store cannot count them exactly."""
-
-
-class FeastWriter:
-    """Any online store, through `Provider.online_write_batch` in batches of `batch_rows`.
-
-    Not through data frames: their Arrow-to-proto step keeps the first chunk only, and is slower.
-    """
-
-    def __init__(self, store: FeatureStore, batch_rows: int = 2_000) -> None:
-        self._store = store
-        self._batch_rows = batch_rows
-
-    def create(self, view: FeatureView, *, fresh: bool) -> None:
-        database = sqlite_path(self._store)
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(database)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")  # readers of other versions go on during the write
-                if fresh:
-                    connection.execute(f'DROP TABLE IF EXISTS "{table_name(self._store, view)}"')
-        self._update([], [view])
-
-    def write(self, view: FeatureView, keys: pa.Array, vectors: npt.NDArray[np.float32], as_of: int) -> None:
-        join_key = view.entity_columns[0].name
-        moment = datetime.fromtimestamp(as_of / 1e6, tz=UTC)
-        for at in range(0, len(keys), self._batch_rows):
-            ids = keys.slice(at, self._batch_rows).to_pylist()
-            block = values(vectors[at : at + self._batch_rows])
-            rows: list[Any] = [
-                (key, {FIELD: value}, moment, None)
-                for key, value in zip(entity_keys(join_key, ids), block, strict=True)
-            ]
-            self._store.provider.online_write_batch(self._store.config, view, rows, None)
-
-    def count(self, view: FeatureView) -> int | None:
-        database = sqlite_path(self._store)
-        if database is None:
-            return None
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            query = f'SELECT count(*) FROM "{table_name(self._store, view)}"'
-            return int(connection.execute(query).fetchone()[0])
-
-    def _update(self, delete: list[Any], keep: list[Any]) -> None:
-        self._store.provider.update_infra(self._store.project, delete, keep, [], [], partial=True)
-
-
-def sqlite_path(store: FeatureStore) -> Path | None:
-    """The file of Feast's SQLite online store, or None for another store."""
-    from feast.infra.online_stores.sqlite import SqliteOnlineStoreConfig
-
-    config = store.config
-    if not isinstance(config.online_store, SqliteOnlineStoreConfig):
-        return None
-    return Path(config.repo_path or ".", config.online_store.path)
-
-
-def table_name(store: FeatureStore, view: FeatureView) -> str:
-    """The SQL table of one version, named by Feast's own rule."""
-    from feast.infra.online_stores.helpers import compute_table_id
-
-    return str(compute_table_id(store.project, view, enable_versioning=True))
+    shards: list[range]
+    files: list[Path]
 
 
 @dataclass
@@ -143,31 +72,63 @@ def write_online(
     view: FeatureView,
     prepared: Prepared,
     as_of: int,
-    shard_rows: int,
+    parts: Parts,
     acknowledged: Acknowledgements,
     live: bool,
     progress: Progress,
 ) -> None:
     """Write every shard that is not acknowledged, then compare the count; raises PublishError F021.
 
-    `live`: a registry knows the version already. Its rows are then overwritten with themselves, never dropped.
+    `live`: a registry knows the version already. Its rows are then overwritten with themselves, never dropped. A store
+    that lost what it had acknowledged (it was restarted, say) is given it again.
     """
-    shards = prepared.shards(shard_rows)
     done = acknowledged.done()
     writer.create(view, fresh=not done and not live)
     with progress.task(f"online {prepared.node}", total=prepared.rows, unit="rows") as task:
-        for number, rows in enumerate(shards):
-            if number not in done:
-                keys = prepared.keys.slice(rows.start, len(rows))
-                writer.write(view, keys, prepared.vectors[rows.start : rows.stop], as_of)
-                acknowledged.add(number, len(rows))
-            task.advance(len(rows))
+        done = _still_there(writer, view, prepared, parts, done)
+        missing = {number: rows for number, rows in enumerate(parts.shards) if number not in done}
+        task.advance(sum(len(parts.shards[number]) for number in done))
+        files = {number: parts.files[number] for number in missing}
+        large = sum(map(len, missing.values())) >= PARALLEL_ROWS
+        for number in (writer.write_files(view, files, as_of) if large else None) or _one_by_one(
+            writer, view, prepared, as_of, missing
+        ):
+            acknowledged.add(number, len(missing[number]))
+            task.advance(len(missing[number]))
     check_count(writer, view, prepared)
+
+
+def _one_by_one(
+    writer: OnlineWriter, view: FeatureView, prepared: Prepared, as_of: int, shards: Mapping[int, range]
+) -> Iterator[int]:
+    for number, rows in shards.items():
+        keys = prepared.keys.slice(rows.start, len(rows))
+        writer.write(view, keys, prepared.vectors[rows.start : rows.stop], as_of)
+        yield number
+
+
+def _still_there(writer: OnlineWriter, view: FeatureView, prepared: Prepared, parts: Parts, done: set[int]) -> set[int]:
+    """The shards of `done` that the store has not lost."""
+    shards = [parts.shards[number] for number in sorted(done)]
+    keys = pa.concat_arrays([prepared.keys.slice(0, 0), *(prepared.keys.slice(r.start, len(r)) for r in shards)])
+    held = writer.count(view, keys) if done else None
+    if held is None or held >= len(keys):
+        return done
+    return {number for number in done if _holds(writer, view, prepared, parts.shards[number])}
+
+
+def _holds(writer: OnlineWriter, view: FeatureView, prepared: Prepared, rows: range) -> bool:
+    """Whether every id of a shard has a vector."""
+    for at in range(rows.start, rows.stop, _CHECK_ROWS):
+        _, found = writer.read(view, prepared.keys.slice(at, min(_CHECK_ROWS, rows.stop - at)))
+        if not found.all():
+            return False
+    return True
 
 
 def check_count(writer: OnlineWriter, view: FeatureView, prepared: Prepared) -> None:
     """Raises PublishError F021 when the store counts other than the rows of `prepared`."""
-    count = writer.count(view)
+    count = writer.count(view, prepared.keys)
     if count is not None and count != prepared.rows:
         raise PublishError(
             "F021",

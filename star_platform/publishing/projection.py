@@ -7,6 +7,7 @@ old registry untouched.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from star_platform.errors import PublishError
-from star_platform.publishing import objects
-from star_platform.publishing.model import ConsumerPin, FeastState, PublishedNode, dataset_folder, view_name
+from star_platform.publishing import objects, routes
+from star_platform.publishing.foreign import drop_foreign, record_tables, version_key, versions
+from star_platform.publishing.model import ConsumerPin, FeastState, view_name
+from star_platform.publishing.transforms import write_transforms
 from star_platform.publishing.wire import check_feast
 
 if TYPE_CHECKING:
@@ -25,15 +28,30 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 
-def open_store(feature_repo: Path) -> FeatureStore:
-    """A stock Feast client; raises PublishError F001, F003 or F004 when version or settings do not fit."""
+def open_store(feature_repo: Path, *, stock: bool = False) -> FeatureStore:
+    """A Feast client of our own, whose reads nobody counts.
+
+    stock: through Feast's own online store, whatever feature_store.yaml names: no routes, as others see it.
+    Raises PublishError F001, F003 or F004 when version or settings do not fit.
+    """
     from feast import FeatureStore
 
-    return FeatureStore(repo_path=str(feature_repo), config=load_config(feature_repo))
+    config = load_config(feature_repo)
+    return FeatureStore(repo_path=str(feature_repo), config=as_stock(config) if stock else config)
+
+
+def as_stock(config: RepoConfig) -> RepoConfig:
+    """The same settings with Feast's own online store in the place of ours."""
+    settings = config.online_store
+    if not type(settings).__module__.startswith("star_platform."):
+        return config
+    module = importlib.import_module(type(settings).__module__)
+    config.online_config = config._online_store = module.stock_config(settings)
+    return config
 
 
 def load_config(feature_repo: Path) -> RepoConfig:
-    """feature_store.yaml, with the settings that releases depend on checked."""
+    """feature_store.yaml, with the settings that releases depend on checked; reads are not counted."""
     check_feast()
     from feast.repo_config import load_repo_config
 
@@ -50,6 +68,8 @@ def load_config(feature_repo: Path) -> RepoConfig:
         wrong.append("online_store.skip_dedup must be true, or Redis silently skips rows that are written again")
     if wrong:
         raise PublishError("F003", f"{path}: {'; '.join(wrong)}", hint="change these lines and run again")
+    if hasattr(config.online_store, "count_reads"):
+        config.online_store.count_reads = False
     registry = _registry_file(config, feature_repo)
     if registry is not None:
         registry.parent.mkdir(parents=True, exist_ok=True)  # Feast makes one level of folders only
@@ -73,7 +93,7 @@ def staged_registry(feature_repo: Path) -> Iterator[Staged]:
     """
     from feast import FeatureStore
 
-    config = load_config(feature_repo)
+    config = as_stock(load_config(feature_repo))
     target = _registry_file(config, feature_repo)
     if target is None:
         yield Staged(FeatureStore(repo_path=str(feature_repo), config=config))
@@ -97,7 +117,12 @@ def apply_state(staged: Staged, state: FeastState) -> None:
     """Make the staged registry hold exactly `state`; raises PublishError F042 if Feast then says otherwise."""
     state.check()
     store = staged.store
-    _drop_foreign(staged, state)
+    staged.changes += write_transforms(store, state)
+    staged.changes += drop_foreign(store, state)
+    if objects.has_transforms(state) and routes.VIEW not in {view.name for view in store.list_feature_views()}:
+        view = objects.compat_view(state.offline_root)
+        store.apply([objects.compat_entity(), view.batch_source, view])
+        staged.changes.append(f"registered {view.name}")
     for release in state.in_order():
         for _, node in sorted(release.nodes.items()):
             if release.number not in versions(store, view_name(node.node)):
@@ -114,7 +139,7 @@ def apply_state(staged: Staged, state: FeastState) -> None:
         if _service_key(store, pin.name) != _pin_key(pin):
             store.apply([objects.service(state, pin)])
             staged.changes.append(f"pinned {pin.name} to r{pin.release}")
-    _record_tables(staged)
+    staged.changes += record_tables(store)
     differences = compare_state(store, state)
     if differences:
         raise PublishError(
@@ -133,9 +158,11 @@ def compare_state(store: FeatureStore, state: FeastState) -> list[str]:
             known = versions(store, view_name(node.node)).get(release.number)
             if known is None:
                 result.append(f"{view_name(node.node)}@v{release.number} is missing")
-            elif known != _version_key(state, release.number, node):
+            elif known != version_key(state, release.number, node):
                 result.append(f"{view_name(node.node)}@v{release.number} reads {known[0]}")
     views = {view.name: view.current_version_number for view in store.list_feature_views()}
+    if (views.pop(routes.VIEW, None) is not None) != objects.has_transforms(state):
+        result.append(f"{routes.VIEW} is {'missing' if objects.has_transforms(state) else 'not expected'}")
     front = {view_name(node): number for node, number in state.front().items()}
     result += [
         f"{name} shows v{views.get(name)} instead of v{front.get(name)}"
@@ -150,79 +177,6 @@ def compare_state(store: FeatureStore, state: FeastState) -> list[str]:
         if name not in pins or _service_key(store, name) != _pin_key(pins[name])
     ]
     return result
-
-
-def _drop_foreign(staged: Staged, state: FeastState) -> None:
-    """Remove what `state` does not know, and views whose declared versions say something else than ours.
-
-    Feast never lets a declared version change, so such a view is registered anew, all versions of it; rows stay.
-    """
-    store, project = staged.store, staged.store.project
-    wanted: dict[str, dict[int, tuple[str, ...]]] = {}
-    for release in state.releases:
-        for node in release.nodes.values():
-            of_view = wanted.setdefault(view_name(node.node), {})
-            of_view[release.number] = _version_key(state, release.number, node)
-    removed = set()
-    for view in store.list_feature_views():
-        expected = wanted.get(view.name, {})
-        known = versions(store, view.name)
-        if any(expected.get(number) != key for number, key in known.items()):
-            store.registry.delete_feature_view(view.name, project)
-            removed.add(view.name)
-            staged.changes.append(f"removed {view.name}")
-    pins = {pin.name for pin in state.consumers}
-    for service in store.list_feature_services():  # a service holds copies of the sources of its views
-        if service.name not in pins or any(part.name in removed for part in service.feature_view_projections):
-            store.registry.delete_feature_service(service.name, project)
-            staged.changes.append(f"removed feature service {service.name}")
-    sources = {
-        f"{view_name(node)}_r{release.number}": str(dataset_folder(state.offline_root, release.number, node))
-        for release in state.releases
-        for node in release.nodes
-    }
-    for source in store.list_data_sources():
-        if sources.get(source.name) != getattr(source, "path", None):
-            store.registry.delete_data_source(source.name, project)
-            staged.changes.append(f"removed source {source.name}")
-    entities = {node for release in state.releases for node in release.nodes}
-    for entity in store.list_entities():
-        if entity.name not in entities and entity.name != "__dummy":
-            store.registry.delete_entity(entity.name, project)
-            staged.changes.append(f"removed entity {entity.name}")
-
-
-def _record_tables(staged: Staged) -> None:
-    """Tell Feast's registry which tables the front views have.
-
-    `feast apply` drops every table that its registry lists and its definitions lack. Were the former front still
-    listed after a release, a plain `feast apply` would delete the vectors that pinned consumers read.
-    """
-    store = staged.store
-    from feast.infra.infra_object import Infra
-    from feast.protos.feast.core.Registry_pb2 import Registry
-
-    wanted = Registry()
-    wanted.feature_views.extend(view.to_proto() for view in store.list_feature_views())
-    infra: Infra = store.provider.plan_infra(store.config, wanted)
-    if infra.to_proto() != store.registry.get_infra(store.project).to_proto():
-        store.registry.update_infra(infra, store.project)
-        staged.changes.append("recorded the tables of the front views")
-
-
-def versions(store: FeatureStore, name: str) -> dict[int, tuple[str, ...]]:
-    """What makes each declared version of a view what it is, by number."""
-    result: dict[int, tuple[str, ...]] = {}
-    for entry in store.registry.list_feature_view_versions(name, store.project):
-        number = int(entry["version_number"])
-        view: Any = store.registry.get_feature_view_by_version(name, store.project, number)
-        result[number] = (str(view.batch_source.path), str(view.entity_columns[0].dtype))
-    return result
-
-
-def _version_key(state: FeastState, release: int, node: PublishedNode) -> tuple[str, ...]:
-    path = objects.source(state.offline_root, release, node.node).path
-    return (str(path), "Int64" if node.key_type == "int64" else "String")
 
 
 def _service_key(store: FeatureStore, name: str) -> tuple[Any, ...] | None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from star_platform.errors import PublishError
 from star_platform.progress import SILENT, Progress
-from star_platform.publishing import objects, offline
+from star_platform.publishing import dataset, objects, offline
+from star_platform.publishing.foreign import versions
+from star_platform.publishing.layout import make_layout
+from star_platform.publishing.materialise import materialise_route
 from star_platform.publishing.model import FeastState, NodeVectors, PublishedNode, PublishedRelease, view_name
-from star_platform.publishing.online import Acknowledgements, FeastWriter, OnlineWriter, check_count, write_online
+from star_platform.publishing.online import Acknowledgements, Parts, check_count, write_online
 from star_platform.publishing.prepare import Prepared, prepare
-from star_platform.publishing.projection import apply_state, open_store, staged_registry, versions
-from star_platform.publishing.verify import sample_rows, verify_stock
+from star_platform.publishing.projection import apply_state, open_store, staged_registry
+from star_platform.publishing.purge import Freed, purge_release, size_of
+from star_platform.publishing.sync import Synced, sync_node
+from star_platform.publishing.usage_sinks import store_family
+from star_platform.publishing.verify import sample_rows, verify_stock, verify_stored
+from star_platform.publishing.writers import OnlineWriter, best_writer
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
+    from feast import FeatureStore, FeatureView
+
+    from star_platform.compat.model import CompatMap
+
+_KEEP_ACKNOWLEDGED = ("F050", "F051", "F053")
+"""The store did not answer; what it has acknowledged, it holds or is found to have lost."""
 
 
 class Publisher:
@@ -26,7 +40,8 @@ class Publisher:
     offline_root: folder of the Parquet datasets.
     shard_rows: rows of a Parquet file and of an online acknowledgement; where a killed publish goes on.
     sample: vectors per node type that are read back through a stock client.
-    writer: how rows reach the online store.
+    processes: how many write to the online store at the same time, where that helps; None: two, or one on one core.
+    writer: how rows reach the online store; None: the fastest way that it has.
     """
 
     def __init__(
@@ -36,13 +51,14 @@ class Publisher:
         *,
         shard_rows: int = 50_000,
         sample: int = 1_000,
-        writer: Callable[[FeatureStore], OnlineWriter] = FeastWriter,
+        processes: int | None = None,
+        writer: Callable[[FeatureStore], OnlineWriter] | None = None,
     ) -> None:
         self.feature_repo = feature_repo.resolve()
         self.offline_root = offline_root.resolve()
         self._shard_rows = shard_rows
         self._sample = sample
-        self._writer = writer
+        self._writer = writer or best_writer(processes or min(2, os.cpu_count() or 1))
 
     def publish(
         self,
@@ -64,7 +80,8 @@ class Publisher:
         microseconds since the epoch.
 
         Raises:
-            PublishError: F010 to F016 the input is unfit, F020 to F024 Feast returns anything but what `vectors` holds.
+            PublishError: F010 to F016 the input is unfit, F020 to F024 Feast returns anything but what `vectors` holds,
+                F050 to F053 the online store does not take them.
         """
         if number < 1 or not vectors:
             raise PublishError(
@@ -76,71 +93,161 @@ class Publisher:
         release = PublishedRelease(
             number, {node: _published(item, spaces, as_of) for node, item in sorted(prepared.items())}
         )
-        _check_against(state, release)
-        store = open_store(self.feature_repo)
+        release = _as_known(state, release)
+        store = open_store(self.feature_repo, stock=True)
+        _check_names(store, state.with_release(release))
         writer = self._writer(store)
         taken = {node: self._acknowledgements(work_dir, item, as_of) for node, item in prepared.items()}
         try:
             for node, item in sorted(prepared.items()):
                 live = number in versions(store, view_name(node))
-                self._write(writer, release, node, item, taken[node], live, progress)
+                self._write(writer, release, item, taken[node], live, progress)
             with staged_registry(self.feature_repo) as staged:
                 apply_state(staged, state.with_release(release))
                 with progress.task("verify", total=len(prepared), unit="node types") as task:
                     for node, item in sorted(prepared.items()):
-                        self._verify(staged.store, release, node, item)
+                        self._verify(staged.store, writer, release, node, item)
                         task.advance()
-        except PublishError:
-            for acknowledged in taken.values():
-                acknowledged.forget()  # what the store took is not what it holds: write it again
+        except PublishError as error:
+            if error.code not in _KEEP_ACKNOWLEDGED:
+                for acknowledged in taken.values():
+                    acknowledged.forget()  # what the store took is not what it holds: write it again
             raise
         return release
 
+    def sync(
+        self,
+        release: PublishedRelease,
+        vectors: Sequence[NodeVectors],
+        *,
+        as_of: int | None = None,
+        progress: Progress = SILENT,
+    ) -> Synced:
+        """Make a published release hold `vectors`, writing only what differs from what the stores hold.
+
+        For entities that joined or whose vector was computed anew *by the same model*: the space stays. Online rows
+        are replaced one by one and rows of other ids removed; offline, a shard is added whose rows count from `as_of`
+        (microseconds since the epoch, later than any before), so point-in-time joins still see what was served then.
+        With the vectors that the release was published with it repairs a damaged store and needs no `as_of`. Node
+        types that are not in `vectors` stay. Called again after a crash it does the rest.
+
+        Raises:
+            PublishError: F010 to F013 the input is unfit, F030 the release lacks a node type, F056 the vectors are of
+                another space or their time is missing, F021 and F022 Feast returns anything else afterwards.
+        """
+        from star_platform.publishing.read import published_node
+
+        store = open_store(self.feature_repo, stock=True)
+        writer, result = self._writer(store), Synced(0, 0, 0, release)
+        for source in sorted(vectors, key=lambda source: source.node):
+            published_node(release, source.node)
+            item = prepare(source)
+            done = sync_node(writer, self.offline_root, result.release, item, as_of, self._shard_rows, progress)
+            result = Synced(
+                result.written + done.written,
+                result.removed + done.removed,
+                result.unchanged + done.unchanged,
+                done.release,
+            )
+            if release.number in versions(store, view_name(item.node)):
+                self._verify(store, writer, done.release, item.node, item)
+        return result
+
     def verify(self, release: PublishedRelease, vectors: Sequence[NodeVectors]) -> None:
         """Compare a published release with `vectors` again, as `publish` did; raises PublishError F020 to F024."""
-        store = open_store(self.feature_repo)
+        store = open_store(self.feature_repo, stock=True)
         writer = self._writer(store)
         for source in vectors:
             item, node = prepare(source), release.nodes[source.node]
             check_count(writer, objects.detached_view(self.offline_root, release.number, node), item)
-            offline.compare(item, self.offline_root, release.number, node.as_of)
-            self._verify(store, release, source.node, item)
+            dataset.check(item, self.offline_root, release.number, node.as_of)
+            self._verify(store, writer, release, source.node, item)
 
     def reconcile(self, state: FeastState) -> tuple[str, ...]:
-        """Make Feast's registry hold exactly `state`, idempotently; the changes made, in words.
+        """Make Feast hold exactly `state`, idempotently: its registry, maps, routes, notices; the changes, in words.
 
-        This is activation and rollback too: call it with the new `active` and the pins of the consumers. Rows are not
-        touched, and readers see the old registry or the new one, nothing between.
+        This is activation, rollback, deprecation and retirement too: call it with the new `active`, the pins of the
+        consumers, and the routes of the releases that are answered through a map. Vectors are not touched, and readers
+        see the old registry or the new one, nothing between; routes are there before it.
 
         Raises:
-            PublishError: F043 a consumer is pinned to what no release holds.
+            PublishError: F043 a consumer is pinned to what no release holds, F054 a route leads elsewhere.
         """
         with staged_registry(self.feature_repo) as staged:
             apply_state(staged, state)
         return tuple(staged.changes)
 
+    def materialise(
+        self, route: CompatMap, source: PublishedRelease, target: PublishedRelease, *, progress: Progress = SILENT
+    ) -> int:
+        """Write the vectors of `source`, mapped by `route`, under the version of `target`; the rows written.
+
+        For clients with neither our online store nor our client: they go on reading the retired version, in its space,
+        and find whom `source` knows. Called again it writes the same.
+
+        Raises:
+            PublishError: F054 the route does not lead from `source` to `target`, F020 the dataset of `source` is not
+                whole, F050 or F051 the online store does not take them.
+        """
+        writer = self._writer(open_store(self.feature_repo, stock=True))
+        return materialise_route(writer, self.offline_root, route, source, target, progress)
+
+    def purge(
+        self, release: PublishedRelease, *, rate: int | None = None, work_dir: Path, progress: Progress = SILENT
+    ) -> Freed:
+        """Remove the vectors of a release from the online and the offline store; what that gave back in all.
+
+        rate: rows a second at most, so that readers of other releases do not notice; None: as fast as it goes.
+        Resumable and idempotent by notes in `work_dir`. Feast's registry is `reconcile`'s: call it first, without the
+        release, or with it and its routes.
+
+        Raises:
+            PublishError: F050 or F051 the online store does not answer, F055 it cannot remove rows.
+        """
+        writer = self._writer(open_store(self.feature_repo, stock=True))
+        return purge_release(writer, self.offline_root, release, rate, work_dir, progress)
+
+    def purge_size(self, release: PublishedRelease) -> Freed:
+        """What `purge` would give back now."""
+        return size_of(self._writer(open_store(self.feature_repo, stock=True)), self.offline_root, release)
+
     def _write(
         self,
         writer: OnlineWriter,
         release: PublishedRelease,
-        node: str,
         item: Prepared,
         acknowledged: Acknowledgements,
         live: bool,
         progress: Progress,
     ) -> None:
-        published = release.nodes[node]
-        offline.export(item, self.offline_root, release.number, published.as_of, self._shard_rows, progress)
-        offline.compare(item, self.offline_root, release.number, published.as_of)
-        view = objects.detached_view(self.offline_root, release.number, published)
-        write_online(writer, view, item, published.as_of, self._shard_rows, acknowledged, live, progress)
+        node = release.nodes[item.node]
+        view = objects.detached_view(self.offline_root, release.number, node)
+        if not live and not writer.drops and not offline.is_of(item, self.offline_root, release.number, node.as_of):
+            _remove_former(writer, view, dataset.files(self.offline_root, release.number, item.node), item.node)
+        offline.export(item, self.offline_root, release.number, node.as_of, self._shard_rows, progress)
+        dataset.check(item, self.offline_root, release.number, node.as_of)
+        parts = Parts(item.shards(self._shard_rows), dataset.shards(self.offline_root, release.number, item.node))
+        write_online(writer, view, item, node.as_of, parts, acknowledged, live, progress)
 
     def _acknowledgements(self, work_dir: Path, item: Prepared, as_of: int) -> Acknowledgements:
         return Acknowledgements(work_dir / f"online-{item.node}.jsonl", f"{item.checksum}:{self._shard_rows}:{as_of}")
 
-    def _verify(self, store: FeatureStore, release: PublishedRelease, node: str, item: Prepared) -> None:
+    def _verify(
+        self, store: FeatureStore, writer: OnlineWriter, release: PublishedRelease, node: str, item: Prepared
+    ) -> None:
         rows = sample_rows(item, self._shard_rows, self._sample)
+        verify_stored(writer, objects.detached_view(self.offline_root, release.number, release.nodes[node]), item, rows)
         verify_stock(store, release.number, release.nodes[node], item, rows)
+
+
+def _remove_former(writer: OnlineWriter, view: FeatureView, files: Sequence[Path], node: str) -> None:
+    """Remove the rows of a try with other vectors from a store that cannot drop a version."""
+    for path in files:
+        try:
+            writer.remove(view, dataset.keys_of(path, node))
+        except PublishError as error:
+            if error.code != "F055":  # such a store keeps them; ids that were in both are written over
+                raise
 
 
 def _published(item: Prepared, spaces: Mapping[str, str], as_of: int) -> PublishedNode:
@@ -155,15 +262,18 @@ def _published(item: Prepared, spaces: Mapping[str, str], as_of: int) -> Publish
     )
 
 
-def _check_against(state: FeastState, release: PublishedRelease) -> None:
-    """A published release never changes, and the key of a node type has one type in all releases."""
+def _as_known(state: FeastState, release: PublishedRelease) -> PublishedRelease:
+    """The release as `state` has it; a published one never changes, and the key of a node type has one type in all."""
     known = state.release(release.number)
-    if known is not None and known != release:
-        raise PublishError(
-            "F015",
-            f"release r{release.number} is already published with other vectors",
-            hint="numbers are never reused; make a new release",
-        )
+    if known is not None:
+        plain = {name: replace(node, since=None) for name, node in known.nodes.items()}
+        if plain != release.nodes:
+            raise PublishError(
+                "F015",
+                f"release r{release.number} is already published with other vectors",
+                hint="numbers are never reused; make a new release",
+            )
+        release = known
     for other in state.releases:
         for name in other.nodes.keys() & release.nodes.keys():
             if other.nodes[name].key_type != release.nodes[name].key_type:
@@ -173,3 +283,19 @@ def _check_against(state: FeastState, release: PublishedRelease) -> None:
                     f" and {other.nodes[name].key_type} in r{other.number}",
                     hint="keep the key's type, or declare a new node type; Feast has one entity for all versions",
                 )
+    return release
+
+
+def _check_names(store: FeatureStore, state: FeastState) -> None:
+    """Raises PublishError F052 when two versions would share a field of Redis."""
+    if store_family(store.config) != "redis":
+        return
+    from star_platform.publishing.redis import check_names
+
+    check_names(
+        [
+            make_layout(store.project, name, release.number, node.key_type, node.dim)
+            for release in state.in_order()
+            for name, node in release.nodes.items()
+        ]
+    )

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 
 from star_platform.errors import PublishError
+from star_platform.publishing.bulk_worker import pack
 from star_platform.publishing.layout import Ids, Layout, as_keys, layout_of, wrong_value
 from star_platform.publishing.model import FIELD
 from star_platform.publishing.redis_records import Records, count_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Vectors = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 _READ_IDS = 5_000
+_STAMP_BYTES = 11
 
 
 class StarRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
@@ -47,6 +48,19 @@ class StarRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
 class StarRedisOnlineStore(RoutedReads, RedisOnlineStore):  # type: ignore[misc]
     """Takes stock settings too: what is read and written does not depend on ours."""
 
+    drops_versions = False
+
+    def make_room(self, config: RepoConfig) -> None:
+        """Nothing: a version is two fields in the hash of each entity."""
+
+    def bulk_job(self, config: RepoConfig, view: FeatureView | Layout, as_of: int) -> dict[str, Any] | None:
+        """What `bulk_worker` needs to write shards of a version, as JSON data; None behind Redis Sentinel."""
+        if config.online_store.redis_type.value != "redis":
+            return None
+        nodes, settings = self._parse_connection_string(config.online_store.connection_string)
+        address = {"host": nodes[0]["host"], "port": int(nodes[0]["port"])}
+        return pack(records_of(layout_of(config, view)), stamp_of(as_of), {**settings, **address})
+
     def write_vectors(
         self,
         config: RepoConfig,
@@ -60,7 +74,7 @@ class StarRedisOnlineStore(RoutedReads, RedisOnlineStore):  # type: ignore[misc]
         as_of: microseconds since the epoch. Raises PublishError F050 or F051.
         """
         records = records_of(layout_of(config, view))
-        ask_integers(self._get_client(config.online_store), records.hset(keys, vectors, stamp_of(as_of)), len)
+        ask_integers(self._get_client(config.online_store), records.hset(keys, vectors, stamp_of(as_of)))
 
     def read_vectors(self, config: RepoConfig, view: FeatureView | Layout, ids: Ids) -> Vectors:
         """The vectors that this very version holds, float32 [n, dim] (zeros where absent), and found bool [n].
@@ -100,6 +114,15 @@ class StarRedisOnlineStore(RoutedReads, RedisOnlineStore):  # type: ignore[misc]
             parts.append(records.vectors(*replies.result(), order))
         return _joined(parts)
 
+    def drop_version(self, config: RepoConfig, view: FeatureView | Layout) -> None:
+        """Nothing: a version goes by `purge_version`, entity by entity."""
+
+    def size_of(self, config: RepoConfig, view: FeatureView | Layout, keys: pa.Array) -> tuple[int, int]:
+        """How many of `keys` have the version, and the bytes of its fields: Redis frees somewhat more than that."""
+        records, rows = records_of(layout_of(config, view)), self.count_vectors(config, view, keys)
+        fields = len(records.time_field) + len(records.value_field) + _STAMP_BYTES + records.layout.value_bytes
+        return rows, rows * fields
+
     def count_vectors(self, config: RepoConfig, view: FeatureView | Layout, keys: pa.Array) -> int:
         """How many of `keys` the version holds a vector of the right length for, each asked for."""
         layout = layout_of(config, view)
@@ -111,27 +134,6 @@ class StarRedisOnlineStore(RoutedReads, RedisOnlineStore):  # type: ignore[misc]
         """Remove the version from `keys`, by name and without a scan; how many of them had it."""
         batches = records_of(layout_of(config, view)).hdel(keys)
         return (ask_integers(self._get_client(config.online_store), batches, count_of) + 1) // 2
-
-    def _read_features_per_fv(self, config: RepoConfig, grouped_refs: Any, *rest: Any) -> None:
-        """Where `get_online_features` goes: Feast's one pipeline for all views, unless one of them has a route."""
-        if any(self._route(config, table) is not None for table, _ in grouped_refs):
-            OnlineStore._read_features_per_fv(self, config, grouped_refs, *rest)  # through `online_read`
-            return
-        self._count_all(config, grouped_refs, rest)
-        super()._read_features_per_fv(config, grouped_refs, *rest)
-
-    async def _read_features_per_fv_async(self, config: RepoConfig, grouped_refs: Any, *rest: Any) -> None:
-        routes = [await self._route_async(config, table) for table, _ in grouped_refs]
-        if any(route is not None for route in routes):
-            await OnlineStore._read_features_per_fv_async(self, config, grouped_refs, *rest)
-            return
-        self._count_all(config, grouped_refs, rest)
-        await super()._read_features_per_fv_async(config, grouped_refs, *rest)
-
-    def _count_all(self, config: RepoConfig, grouped_refs: Any, rest: tuple[Any, ...]) -> None:
-        columns = rest[0]
-        for table, _ in grouped_refs:
-            self._count(config, table, max((len(column) for column in columns.values()), default=0))
 
 
 @cache

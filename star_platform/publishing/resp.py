@@ -78,7 +78,14 @@ class Channel:
             return data
 
 
-def ask_integers(client: Any, batches: Iterable[Bytes], tally: Callable[[bytes], int], window: int = 2) -> int:
+def replies_in(data: bytes) -> int:
+    """How many replies these whole lines are."""
+    return data.count(b"\n")
+
+
+def ask_integers(
+    client: Any, batches: Iterable[Bytes], tally: Callable[[bytes], int] = replies_in, window: int = 2
+) -> int:
     """Send batches of commands that answer `:k`, up to `window` of them ahead of their replies.
 
     tally: of a piece of the replies, whole lines such as `:2`, the number to add up.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 ROUTE_TTL = 10.0
 """Default of `route_ttl_seconds`: a running client follows a retirement after this time at the latest."""
+
+_COUNTED: ContextVar[bool] = ContextVar("star_counted", default=False)
 
 Rows = list[tuple[Any, dict[str, Any] | None]]
 
@@ -62,6 +66,42 @@ class RoutedReads:
         source = version_of(table, route.source)
         return mapped(await below.online_read_async(config, source, entity_keys, wanted), route)
 
+    def _read_features_per_fv(self, config: RepoConfig, grouped_refs: Any, join_key_values: Any, *rest: Any) -> None:
+        """Where `get_online_features` goes: the store's own batch over all views, unless one of them has a route."""
+        from feast.infra.online_stores.online_store import OnlineStore
+
+        below: Any = super()
+        if any(self._route(config, table) is not None for table, _ in grouped_refs):
+            OnlineStore._read_features_per_fv(self, config, grouped_refs, join_key_values, *rest)  # by `online_read`
+            return
+        with self._counted(config, grouped_refs, join_key_values):
+            below._read_features_per_fv(config, grouped_refs, join_key_values, *rest)
+
+    async def _read_features_per_fv_async(
+        self, config: RepoConfig, grouped_refs: Any, join_key_values: Any, *rest: Any
+    ) -> None:
+        """Twin of `_read_features_per_fv`."""
+        from feast.infra.online_stores.online_store import OnlineStore
+
+        below: Any = super()
+        if any([await self._route_async(config, table) is not None for table, _ in grouped_refs]):
+            await OnlineStore._read_features_per_fv_async(self, config, grouped_refs, join_key_values, *rest)
+            return
+        with self._counted(config, grouped_refs, join_key_values):
+            await below._read_features_per_fv_async(config, grouped_refs, join_key_values, *rest)
+
+    @contextmanager
+    def _counted(self, config: RepoConfig, grouped_refs: Any, join_key_values: Mapping[str, Any]) -> Iterator[None]:
+        """Count all views here, and not again where the store below reads them one by one."""
+        rows = max((len(column) for column in join_key_values.values()), default=0)
+        for table, _ in grouped_refs:
+            self._count(config, table, rows)
+        token = _COUNTED.set(True)
+        try:
+            yield
+        finally:
+            _COUNTED.reset(token)
+
     def _route(self, config: RepoConfig, table: FeatureView) -> CompatMap | None:
         release = release_of(table)
         return self._cache(config).get(node_of_view(table.name), release) if release else None
@@ -85,7 +125,7 @@ class RoutedReads:
     def _count(self, config: RepoConfig, table: FeatureView, vectors: int) -> None:
         """Count a read whose reader did not say who it is."""
         release = release_of(table)
-        if not release or not getattr(config.online_store, "count_reads", True):
+        if not release or _COUNTED.get() or not getattr(config.online_store, "count_reads", True):
             return
         if self._usage is None:
             from star_platform.publishing.usage import UsageCounter

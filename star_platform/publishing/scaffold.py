@@ -15,7 +15,9 @@ registry:
   # A running client sees a new release, an activation or a rollback after this many seconds at the latest.
   cache_ttl_seconds: 30
 online_store:
-  type: sqlite
+  # Feast's SQLite store, byte for byte, which also answers retired releases through a map and counts reads. Others:
+  # star_platform.publishing.redis.StarRedisOnlineStore, star_platform.publishing.postgres.StarPostgreSQLOnlineStore
+  type: star_platform.publishing.sqlite.StarSqliteOnlineStore
   path: ../.star/feast_online.db
 offline_store:
   type: duckdb

@@ -19,7 +19,9 @@ from star_platform.publishing.prepare import Prepared
 from star_platform.publishing.read import read_historical, read_online
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
+    from feast import FeatureStore, FeatureView
+
+    from star_platform.publishing.writers import OnlineWriter
 
 _RESUME = "nothing was activated; run `star-platform release --resume`"
 
@@ -42,6 +44,36 @@ def absent_ids(prepared: Prepared, count: int = 5) -> list[int] | list[str]:
     return absent[:count]
 
 
+def verify_stored(writer: OnlineWriter, view: FeatureView, prepared: Prepared, rows: npt.NDArray[np.int64]) -> None:
+    """Compare `rows` of `prepared` with the bytes in the online store; raises PublishError F022 or F023."""
+    _same(prepared, rows, *writer.read(view, prepared.keys.take(pa.array(rows))), view.projection.version_tag)
+    absent = pa.array(absent_ids(prepared), prepared.keys.type)
+    if writer.read(view, absent)[1].any():
+        raise _ghosts(prepared.node, view.projection.version_tag)
+
+
+def _same(
+    prepared: Prepared,
+    rows: npt.NDArray[np.int64],
+    vectors: npt.NDArray[np.float32],
+    found: npt.NDArray[np.bool_],
+    release: int,
+) -> None:
+    expected = np.ascontiguousarray(prepared.vectors[rows])
+    wrong = ~found | (vectors.view(np.uint32) != expected.view(np.uint32)).any(axis=1)
+    if wrong.any():
+        raise PublishError(
+            "F022",
+            f"{int(wrong.sum())} of {len(rows)} sampled online vectors of {prepared.node} in r{release} differ"
+            f" ({int((~found).sum())} are missing); the first is row {int(rows[np.argmax(wrong)])} of the artefact",
+            hint=_RESUME,
+        )
+
+
+def _ghosts(node: str, release: int) -> PublishError:
+    return PublishError("F023", f"Feast finds vectors of {node} in r{release} for ids that have none", hint=_RESUME)
+
+
 def verify_stock(
     store: FeatureStore, release: int, node: PublishedNode, prepared: Prepared, rows: npt.NDArray[np.int64]
 ) -> None:
@@ -53,20 +85,10 @@ def verify_stock(
     """
     ids = prepared.keys.take(pa.array(rows)).to_pylist()
     expected = np.ascontiguousarray(prepared.vectors[rows])
-    vectors, found = read_online(store, release, node, ids)
-    wrong = ~found | (vectors.view(np.uint32) != expected.view(np.uint32)).any(axis=1)
-    if wrong.any():
-        raise PublishError(
-            "F022",
-            f"{int(wrong.sum())} of {len(rows)} sampled online vectors of {node.node} in r{release} differ"
-            f" ({int((~found).sum())} are missing); the first is row {int(rows[np.argmax(wrong)])} of the artefact",
-            hint=_RESUME,
-        )
+    _same(prepared, rows, *read_online(store, release, node, ids), release)
     _, ghosts = read_online(store, release, node, absent_ids(prepared))
     if ghosts.any():
-        raise PublishError(
-            "F023", f"Feast finds vectors of {node.node} in r{release} for ids that have none", hint=_RESUME
-        )
+        raise _ghosts(node.node, release)
     _verify_historical(store, release, node, ids, expected)
 
 
@@ -77,12 +99,13 @@ def _verify_historical(
     ids: list[int] | list[str],
     expected: npt.NDArray[np.float32],
 ) -> None:
-    """The sample at the release's time must be there, bit-equal; a microsecond earlier there must be nothing."""
+    """The sample at the release's time must be there, bit-equal; before its first rows there must be nothing."""
     import pandas as pd
 
     if not ids:
         return
-    moments = np.repeat(np.array([node.as_of, node.as_of - 1], dtype="datetime64[us]"), len(ids))
+    first = node.as_of if node.since is None else node.since
+    moments = np.repeat(np.array([node.as_of, first - 1], dtype="datetime64[us]"), len(ids))
     asked = pd.DataFrame({join_key(node.node): [*ids, *ids], "event_timestamp": pd.to_datetime(moments, utc=True)})
     answer = read_historical(store, release, node, asked, strict=False)[FIELD].tolist()
     now, before = answer[: len(ids)], answer[len(ids) :]

@@ -70,12 +70,12 @@ def killed_publish(root: str, place: str, count: str) -> None:
     """Publish r1 of the shop and die by SIGKILL at the `count`th call of a place."""
     import feast.infra.registry.file
 
-    from star_platform.publishing import offline, online, projection
+    from star_platform.publishing import offline, online, projection, sqlite
     from tests.publishing.conftest import make_shop
 
     places: dict[str, tuple[Any, str]] = {
         "shard": (offline, "_write_shard"),
-        "batch": (online, "values"),
+        "batch": (sqlite, "value_block"),
         "ack": (online.Acknowledgements, "add"),
         "registry": (feast.infra.registry.file.FileRegistryStore, "_write_registry"),
         "swap": (projection.os, "replace"),

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from feast import FeatureStore, FeatureView
 
 from star_platform.errors import PublishError
 from star_platform.publishing.model import ConsumerPin, NodeVectors, dataset_folder
-from star_platform.publishing.online import FeastWriter
 from star_platform.publishing.projection import compare_state, open_store
 from star_platform.publishing.publish import Publisher
+from star_platform.publishing.writers import DirectWriter, fast_store
 from tests.publishing.conftest import AS_OF, DAY, MAILER, RANKER, Shop, make_shop, vectors_of
 from tests.publishing.nursery import Nursery
 
@@ -183,16 +184,19 @@ def test_a_pin_that_nothing_serves_is_refused_and_changes_nothing(shop: Shop) ->
     assert snapshot(shop) == before
 
 
-class Tampering(FeastWriter):
-    """Feast's writer, and a store that loses or changes a row behind its back."""
+class Tampering(DirectWriter):
+    """Our writer, and a store that loses or changes a row behind its back."""
 
     statement = ""
 
-    def count(self, view: object) -> int | None:
-        counted = super().count(view)
+    def __init__(self, store: FeatureStore) -> None:
+        super().__init__(store, fast_store(store.config))
+
+    def count(self, view: FeatureView, keys: pa.Array) -> int | None:
+        counted = super().count(view, keys)
         with sqlite3.connect(Path(self._store.config.repo_path, self._store.config.online_store.path)) as connection:
             connection.execute(self.statement)
-        return counted if "UPDATE" in self.statement else super().count(view)
+        return counted if "UPDATE" in self.statement else super().count(view, keys)
 
 
 @pytest.mark.parametrize(
