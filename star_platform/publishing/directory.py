@@ -271,7 +271,9 @@ def open_quiet(feature_repo: Path) -> FeatureStore:
 
     config = load_config(feature_repo)
     config.registry.cache_ttl_seconds = 0  # never by itself,
-    config.registry.cache_mode = "thread"  # nor because the file changed in the middle of our look at it
+    # nor because the file changed in the middle of our look at it. Feast's SQL registry has no file, and raises at exit
+    # when its mode is `thread` and it never refreshes.
+    config.registry.cache_mode = "thread" if config.registry.registry_type == "file" else "sync"
     if hasattr(config.online_store, "count_reads"):
         config.online_store.count_reads = False
     return FeatureStore(repo_path=str(feature_repo), config=config)
