@@ -12,7 +12,10 @@ import pytest
 from star_platform.compat.cases import LabelledCases
 from star_platform.compat.config import CompatGate
 from star_platform.compat.gate import Judgement, judge_geometry, judge_scores, slice_verdict, worst
+from star_platform.compat.geometry import mean_old
+from star_platform.compat.geometry import measure as geometry
 from star_platform.compat.model import Vectors
+from star_platform.compat.pairs import pair
 from star_platform.compat.parity import Served, measure
 from star_platform.compat.slices import Slicing
 from star_platform.evaluation.auc import auc, delong
@@ -43,7 +46,7 @@ def test_good_geometry_is_servable_and_unproven() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("r2", 0.85, "R2"), ("cosine_mean", 0.9, "mean"), ("cosine_p5", 0.7, "5th"), ("overlap_10", 0.4, "overlap@10")],
+    [("r2", 0.85, "R2"), ("cosine_mean", 0.9, "mean"), ("cosine_p5", 0.7, "5th"), ("overlap_10", 0.1, "overlap@10")],
 )
 def test_each_figure_can_fail_alone(name: str, value: float, said: str) -> None:
     found = judge_geometry("member", {**GOOD, name: value}, GATE)
@@ -64,6 +67,22 @@ def test_a_slice_that_is_off_fails_and_one_too_small_to_tell_does_not() -> None:
     assert found.verdict == "fail"
     assert "degree 0" in found.reasons[0]
     assert judge_geometry("member", {**GOOD, "slices": [{**part, "n": 20}]}, GATE).verdict == "unproven"
+
+
+def test_the_default_figures_belong_to_one_quality_of_map() -> None:
+    """Just above R2 = 0.9 everything passes, just below it does not: no limit hides behind another."""
+    rng = np.random.default_rng(0)
+    old = rng.normal(size=(20_000, 8)) @ rng.normal(size=(8, 32))
+    shape = np.linalg.cholesky(np.cov(old.T) + 1e-9 * np.eye(32))
+    verdicts = []
+    for explained in (0.91, 0.88):
+        error = rng.normal(size=old.shape) @ shape.T
+        new = explained * old + np.sqrt(explained * (1 - explained)) * error
+        ids = pa.array(np.arange(len(old)))
+        both = pair(Vectors(ids, new.astype(np.float32)), Vectors(ids, old.astype(np.float32)), "member")
+        figures = geometry(linear_map(2, 1, np.eye(32)), both, mean_old(both)).figures()
+        verdicts.append(judge_geometry("member", figures, GATE))
+    assert [each.verdict for each in verdicts] == ["unproven", "fail"]
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

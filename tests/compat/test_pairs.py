@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from star_platform.compat.fit import ridge
+from star_platform.compat.geometry import mean_old, measure
 from star_platform.compat.model import Vectors
 from star_platform.compat.moments import Moments, moments
 from star_platform.compat.pairs import find, hold_out, locate, pair
 from star_platform.errors import CompatError
+
+from .worlds import linear_map
 
 IDS = st.lists(st.integers(-(2**40), 2**40), unique=True, max_size=40)
 
@@ -98,3 +103,24 @@ def test_vectors_on_disk_are_summed_block_by_block(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.zy, dense.zy, atol=1e-8)
     part = both.take(both.rows % 3 == 0)
     np.testing.assert_allclose(moments(part).zy, Moments.of(arrays["new"][::3], aligned[::3]).zy, atol=1e-8)
+
+
+def test_memory_grows_with_ids_and_never_with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit and its judging over vectors on disk: far less than one copy of the vectors per further entity."""
+    monkeypatch.setattr("star_platform.compat.geometry.CANDIDATES", 1000)  # what both sizes reach
+    peaks = []
+    for n in (60_000, 120_000):
+        made = {}
+        for name in ("new", "old"):
+            made[name] = np.lib.format.open_memmap(tmp_path / name, mode="w+", dtype=np.float32, shape=(n, 64))
+            made[name][:] = np.random.default_rng(0).normal(size=(n, 64))
+        tracemalloc.start()
+        ids = pa.array(np.arange(n))
+        both = pair(Vectors(ids, made["new"]), Vectors(ids, made["old"]), "member")
+        held = hold_out(ids, both.rows, 0.1, 0)
+        linear = ridge(moments(both.take(~held)), 1.0)
+        judge = both.take(held)
+        measure(linear_map(2, 1, *linear), judge, mean_old(judge))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 60_000 * 64 * 4 / 2
