@@ -60,7 +60,7 @@ def retired_text(done: Retired) -> str:
     if done.unmapped and done.routes:
         lines.append(f"No map answers for {', '.join(done.unmapped)}.")
     if done.forced:
-        lines.append(f"Cut off: {', '.join(reader.label for reader in done.forced)}.")
+        lines.append(f"Overruled: {', '.join(reader.label for reader in done.forced)}.")
     if done.materialised:
         lines.append("Mapped vectors are written under its version, for clients without our store.")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from star_platform.lifecycle.model import SERVABLE, Observed, Reader, ServingMap, Standing, WhoUses
+from star_platform.lifecycle.model import SERVABLE, Observed, Reader, ServingMap, Standing, Verdict, WhoUses
 from star_platform.registry.history import Route
 from star_platform.registry.registry import LATEST
 from star_platform.registry.states import ReleaseState
@@ -15,6 +15,12 @@ from star_platform.registry.values import Consumer
 
 MAPPED = frozenset({ReleaseState.RETIRED, ReleaseState.PURGED})
 """Reads of these releases are answered through a map, or not at all."""
+_VERDICTS: Mapping[Verdict, str] = {
+    "pass": "passes its gate",
+    "fail": "fails its gate",
+    "inconclusive": "has too few cases to be judged",
+    "unproven": "passes on geometry alone",
+}
 _Outcome = tuple[Standing, tuple[str, ...]]
 
 
@@ -159,7 +165,7 @@ def _mapped(facts: Facts, file: Consumer, nodes: Sequence[str]) -> _Outcome:
             continue
         judged = found.judgement(file.name)
         words = "; ".join(judged.reasons)
-        line = f"{node}: the map from r{found.source} is {judged.verdict}" + (f" ({words})" if words else "")
+        line = f"{node}: the map from r{found.source} {_VERDICTS[judged.verdict]}" + (f" ({words})" if words else "")
         (good if judged.verdict in SERVABLE else bad).append(line)
     return ("blocked", tuple(bad)) if bad else ("served", tuple(good))
 
@@ -183,8 +189,8 @@ def _disagreements(facts: Facts, reader: Reader) -> list[str]:
     lines = []
     meant = {facts.name, LATEST} if facts.state is ReleaseState.ACTIVE else {facts.name}
     if reader.declared in meant and not recent:
-        since = f"since {seen.last}" if seen is not None else "ever"
-        lines.append(f"{reader.label} declares {reader.declared}, but no read of {facts.name} was counted {since}")
+        never = f"no read of {facts.name} was counted since {seen.last}" if seen else f"it never read {facts.name}"
+        lines.append(f"{reader.label} declares {reader.declared}, but {never}")
     if reader.name is None and recent:
         lines.append(f"somebody reads {facts.name} without saying who it is")
     elif reader.declared is None and recent:

@@ -80,11 +80,11 @@ def test_what_was_said_is_void_once_it_is_active_again(world: World) -> None:
 
 def test_what_cannot_be_deprecated(world: World) -> None:
     two(world)
-    with pytest.raises(LifecycleError, match="L001.*active"):
+    with pytest.raises(LifecycleError, match=r"L001.*active"):
         world.life.deprecate(2, actor="ada")
     world.map(1)
     world.life.retire(1, actor="ada")
-    with pytest.raises(LifecycleError, match="L001.*retired"):
+    with pytest.raises(LifecycleError, match=r"L001.*retired"):
         world.life.deprecate(1, actor="ada")
 
 

@@ -156,7 +156,7 @@ def test_disagreements_in_words() -> None:
     assert who_uses(facts(declared, usage)).disagreements == (
         "elsewhere declares r2, but reads r1",
         f"late declares r1, but no read of r1 was counted since {TODAY - timedelta(days=30)}",
-        "silent declares r1, but no read of r1 was counted ever",
+        "silent declares r1, but it never read r1",
         "stranger reads r1, but declares nothing",
         "wide reads job of r1, which its file does not name",
         "somebody reads r1 without saying who it is",

@@ -133,7 +133,7 @@ def test_states_that_cannot_be_retired(world: World) -> None:
 def test_an_online_store_that_cannot_be_asked_retires_nothing(world: World) -> None:
     two(world)
     world.usage_error = ConnectionError("connection refused")
-    with pytest.raises(LifecycleError, match="L010.*refused"):
+    with pytest.raises(LifecycleError, match=r"L010.*refused"):
         world.life.retire(1, actor="ada")
     assert world.states() == ["deprecated", "active"]
     assert world.life.who_uses(1).warnings == ("reads since the last look are missing: connection refused",)

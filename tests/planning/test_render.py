@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from star_platform.planning.plan import Plan
+from star_platform.planning.impact import Notice
+from star_platform.planning.plan import Plan, to_json
 from star_platform.planning.render import human_bytes, human_seconds, render_plan, render_stages
 from tests.planning.market import CORE, SETTINGS, SKILLS, TABLES, VIEWS, Tables, planned, released
 
@@ -81,7 +83,36 @@ def metadata() -> Plan:
     return planned(CORE, VIEWS.replace("search@", "find@"), SKILLS, base=base, store=store, consumers=READERS)
 
 
-PLANS = (first, nothing, added, changed, removed, breaking, consumers, new_space, metadata)
+def said() -> tuple[Notice, ...]:
+    day = date(2026, 6, 30)
+    return (
+        Notice("r1", day, "r2", "overdue", None, None, None, "r1 was to go on 2026-06-30: star-platform retire r1"),
+        Notice("r1", day, "r2", "past", "alerts", "alerts@x", None, "alerts reads r1, whose date is 2026-06-30"),
+        Notice("r3", day, "r4", "coming", "mail", "mail@x", "undated", "mail reads r3, and names no date"),
+    )
+
+
+def notices() -> Plan:
+    return replace(new_space(), notices=said())
+
+
+def nothing_but_notices() -> Plan:
+    return replace(nothing(), notices=said())
+
+
+PLANS = (
+    first,
+    nothing,
+    added,
+    changed,
+    removed,
+    breaking,
+    consumers,
+    new_space,
+    metadata,
+    notices,
+    nothing_but_notices,
+)
 
 
 def check(name: str, text: str) -> None:
@@ -98,6 +129,13 @@ def test_golden(make: object) -> None:
     text = render_plan(plan)
     check(make.__name__, text)  # type: ignore[attr-defined]
     assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_notices_as_json() -> None:
+    told = to_json(notices())["notices"]
+    assert [item["age"] for item in told] == ["overdue", "past", "coming"]
+    assert told[2]["sunset"] == "2026-06-30"
+    assert notices().id == new_space().id, "what is said about older releases is no part of the plan"
 
 
 def test_stages_as_text() -> None:
