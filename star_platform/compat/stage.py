@@ -64,17 +64,17 @@ def build_compat(
     """
     work = _Work(new, graph, config)
     ordered = sorted(older, key=lambda each: -each.release)
-    with progress.task(
-        "compat", total=len(ordered) * len(new.nodes) + len(consumers), unit="maps and consumers"
-    ) as task:
-        for place, target in enumerate(ordered):
-            for node in _nodes(new, target, ordered[:place]):
-                if config.serve == "last" and place > 0:
-                    work.unserved.add(target.release)
-                    work.skip(node, target, "compat.serve is `last`, and a newer release is served")
-                else:
-                    work.map(node, target, ordered[:place], learned)
-                task.advance()
+    wanted = [
+        (place, target, node) for place, target in enumerate(ordered) for node in _nodes(new, target, ordered[:place])
+    ]
+    with progress.task("compat", total=len(wanted) + len(consumers), unit="maps and consumers") as task:
+        for place, target, node in wanted:
+            if config.serve == "last" and place > 0:
+                work.unserved.add(target.release)
+                work.skip(node, target, "compat.serve is `last`, and a newer release is served")
+            else:
+                work.map(node, target, ordered[:place], learned)
+            task.advance()
         save_maps(out_dir, [found.map for found in work.chosen.values()])
         details = work.report()
         known = {each.release for each in older}
