@@ -22,7 +22,8 @@ from star_platform.cli.init import init
 from star_platform.cli.lifecycle import deprecate, purge, retire, status, who_uses
 from star_platform.cli.output import note, say, say_json, wants_colour
 from star_platform.cli.reading import fetch
-from star_platform.cli.releasing import activate, plan, release, releases, show
+from star_platform.cli.releasing import activate, plan, release, releases
+from star_platform.cli.show import show
 from star_platform.cli.upgrade import upgrade
 from star_platform.errors import ExitCode, StarError
 
