@@ -171,7 +171,7 @@ def floats_of(layout: Layout, block: Bytes) -> npt.NDArray[np.float32]:
     head = len(layout.value_prefix)
     if not (block[:, :head] == np.frombuffer(layout.value_prefix, np.uint8)).all():
         raise wrong_value(layout)
-    return np.ascontiguousarray(block[:, head:]).view("<f4")
+    return block[:, head:].copy().view("<f4")  # a view of one row would be neither aligned nor writable
 
 
 def wrong_value(layout: Layout) -> PublishError:

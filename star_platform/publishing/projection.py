@@ -161,7 +161,9 @@ def compare_state(store: FeatureStore, state: FeastState) -> list[str]:
             elif known != version_key(state, release.number, node):
                 result.append(f"{view_name(node.node)}@v{release.number} reads {known[0]}")
     views = {view.name: view.current_version_number for view in store.list_feature_views()}
-    if (views.pop(routes.VIEW, None) is not None) != objects.has_transforms(state):
+    known_transforms = routes.VIEW in views
+    views.pop(routes.VIEW, None)
+    if known_transforms != objects.has_transforms(state):
         result.append(f"{routes.VIEW} is {'missing' if objects.has_transforms(state) else 'not expected'}")
     front = {view_name(node): number for node, number in state.front().items()}
     result += [

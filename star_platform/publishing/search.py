@@ -17,7 +17,7 @@ from star_platform.errors import PublishError
 from star_platform.publishing.ann import AnnIndex, Metric, open_index
 from star_platform.publishing.client import EmbeddingClient, Vectors
 from star_platform.publishing.directory import Resolved, Version
-from star_platform.publishing.model import join_key, reference
+from star_platform.publishing.model import FIELD
 from star_platform.publishing.usage_sinks import store_family
 
 Query = int | str | Vectors | npt.NDArray[np.float32]
@@ -123,18 +123,20 @@ class EmbeddingSearch:
         return Neighbours(index.ids.take(rows[0]).to_pylist(), distances[0])
 
     def _through_feast(self, version: Version, vector: npt.NDArray[np.float32], k: int) -> Neighbours:
-        answer = self._client.store.retrieve_online_documents_v2(
-            features=[reference(version.node, version.release)],
-            query=vector.tolist(),
+        store = self._client.store
+        rows = store.provider.retrieve_online_documents_v2(  # FeatureStore's own method hands ids out in another order
+            config=store.config,
+            table=version.view,
+            requested_features=[FIELD],
+            embedding=vector.tolist(),
             top_k=k,
             distance_metric=_FEAST_METRICS[self._metric],
-        ).to_dict()
-        distances = np.asarray(answer["distance"], dtype=np.float32)
+        )
+        distances = np.array([_plain(values["distance"]) for _, _, values in rows], dtype=np.float32)
         if self._metric != "cos":  # pgvector: the negative product, and the root of the squares
             distances = 1 + distances if self._metric == "ip" else distances**2
         order = np.argsort(distances, kind="stable")
-        ids: list[Any] = [answer[join_key(version.node)][at] for at in order]
-        return Neighbours(ids, distances[order])
+        return Neighbours([_plain(rows[at][1].entity_values[0]) for at in order], distances[order])
 
 
 def store_searches(store: Any) -> bool:
@@ -144,3 +146,8 @@ def store_searches(store: Any) -> bool:
     own = type(store.provider.online_store).retrieve_online_documents_v2 is not OnlineStore.retrieve_online_documents_v2
     enabled = bool(getattr(store.config.online_store, "vector_enabled", False))
     return own and enabled and store_family(store.config) not in ("sqlite", "redis")
+
+
+def _plain(value: Any) -> Any:
+    """What one of Feast's values holds."""
+    return getattr(value, value.WhichOneof("val"))
