@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from star_platform.project import Project
 from star_platform.publishing.model import ConsumerPin, NodeVectors
 from star_platform.publishing.projection import compare_state, open_store
 from star_platform.publishing.read import Reader
@@ -35,16 +37,26 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def test_the_snippets_read_what_was_published(published: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(published.root)
     blocks = [fence.text for fence in fences(PAGE) if fence.language == "python"]
-    assert len(blocks) == 3
+    online, arrays, neighbours, historical, by_service = blocks
     names: dict[str, Any] = {}
     members, jobs = (item.vectors for item in published.vectors[2])
-    exec(blocks[0], names)
+    exec(online, names)
     np.testing.assert_array_equal(np.float32(names["vectors"][0]), members[17])
     assert names["vectors"][1] is None
-    exec(blocks[1], names)
+    exec(arrays, names)
+    assert names["found"].tolist() == [True, False]
+    np.testing.assert_array_equal(names["vectors"][0], members[17])
+    releases = {release.number: release for release in published.state.releases}
+    project = SimpleNamespace(publisher=published.publisher, published=lambda: releases)
+    monkeypatch.setattr(Project, "open", lambda: project)
+    exec(neighbours, names)
+    names["client"].close()
+    assert len(names["ids"]) == 10
+    assert 5 not in names["ids"]
+    exec(historical, names)
     table = names["table"].sort_values("member_id")
     np.testing.assert_array_equal(np.float32(table["embedding"].tolist()[0]), members[17])
-    exec(blocks[2], names)
+    exec(by_service, names)
     answer = names["answer"].to_dict()
     found = {name: np.float32(values[0]) for name, values in answer.items() if name.endswith("embedding")}
     assert set(found) == {"member_embedding@v2__embedding", "job_embedding@v2__embedding"}

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from star_platform.cli.lifecycle_text import who_uses_text
+from star_platform.compat.config import CompatConfig
 from star_platform.compat.scorers import open_scorer
 from star_platform.lifecycle.model import Judgement, ServingMap
 from star_platform.lifecycle.readers import Facts, who_uses
 from star_platform.registry.states import ReleaseState
 from star_platform.registry.values import Consumer, Usage
 from tests.conftest import REPOSITORY
-from tests.docs.markdown import fences
+from tests.docs.markdown import fences, parsed
 
 DOCS = REPOSITORY / "docs"
+MARK = "fragment of: star.yaml"
 
 
 def test_who_uses_prints_what_the_page_shows() -> None:
@@ -49,6 +51,13 @@ def test_who_uses_prints_what_the_page_shows() -> None:
 def test_the_page_has_a_row_for_each(page: str, words: type[ReleaseState] | tuple[str, ...]) -> None:
     text = (DOCS / page).read_text()
     assert [word for word in words if f"| `{word}` |" not in text] == []
+
+
+def test_the_limits_of_the_page_are_the_defaults() -> None:
+    (shown,) = [parsed(fence.text)["compat"] for fence in fences(DOCS / "compat.md") if fence.mark == MARK]
+    defaults = CompatConfig()
+    assert {name: getattr(defaults.gate, name) for name in shown["gate"]} == shown["gate"]
+    assert {"serve": defaults.serve, "method": defaults.method}.items() <= shown.items()
 
 
 def test_the_scorer_of_the_page_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
