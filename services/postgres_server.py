@@ -34,8 +34,8 @@ def start_postgres(folder: Path, port: int, password: str, *, durable: bool = Tr
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     folder.mkdir(parents=True, exist_ok=True)
     if user is not None:
-        _check_open(folder)
-        _check_open(programs)
+        check_open(folder)
+        check_open(programs)
         os.chown(folder, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
     data = folder / "data"
     if not (data / "PG_VERSION").exists():
@@ -130,7 +130,7 @@ def _make_cluster(programs: Path, data: Path, password: str, user: str | None) -
         raise ServiceError(f"Postgres could not make its data folder {data}:\n{made.stderr}")
 
 
-def _check_open(path: Path) -> None:
+def check_open(path: Path) -> None:
     """Raise ServiceError where another user than root could not enter `path`."""
     closed = [folder for folder in path.resolve().parents if not folder.stat().st_mode & 0o001]
     if closed:
