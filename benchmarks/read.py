@@ -3,7 +3,7 @@
     python -m benchmarks.read [--quick]
 
 One request asks for 1, 100 or 500 random entities of 200 float32 values and ends with them in an array (Feast: in
-`to_dict()`). The four ways take turns, request by request, on the same ids:
+`to_dict()`). The four ways take turns, request by request, each with ids of its own:
 
     feast   FeatureStore.get_online_features(...).to_dict(), Feast's own store class, a pinned reference
     raw     what a Python programmer writes without either: one redis-py pipeline of HGET, or one SELECT ... IN (...),
@@ -180,8 +180,8 @@ def measure(ways: dict[str, Request], rows: int, size: int, rounds: int, seed: i
     generator = np.random.default_rng(seed)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(-5, rounds):
-        ids = generator.choice(rows, size, replace=False).tolist()
         for name, way in ways.items():
+            ids = generator.choice(rows, size, replace=False).tolist()  # its own: not warmed by who went before
             start = time.perf_counter()
             way(ids)
             took = time.perf_counter() - start

@@ -153,9 +153,9 @@ def rows_as_bytes(block: Bytes) -> list[bytes]:
 
 def from_values(layout: Layout, blobs: Sequence[bytes | None]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Vectors float32 [n, dim] (zeros where None) and found bool [n]; raises PublishError F033 for foreign bytes."""
-    found = np.fromiter((blob is not None for blob in blobs), np.bool_, len(blobs))
+    found = np.array([blob is not None for blob in blobs], dtype=np.bool_)
     present = [blob for blob in blobs if blob is not None]
-    if any(len(blob) != layout.value_bytes for blob in present):
+    if set(map(len, present)) - {layout.value_bytes}:
         raise wrong_value(layout)
     block = np.frombuffer(b"".join(present), np.uint8).reshape(len(present), layout.value_bytes)
     vectors = floats_of(layout, block)

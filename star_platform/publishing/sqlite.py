@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 _READ_IDS = 500
+_MAPPED_BYTES = 1 << 36
+"""Reads go through the memory map of the file, as far as SQLite was built to map one."""
 _WRITE_ROWS = 10_000
 
 
@@ -155,11 +157,12 @@ class StarSqliteOnlineStore(RoutedReads, SqliteOnlineStore):  # type: ignore[mis
 
     def _reading(self, config: RepoConfig) -> sqlite3.Connection:
         """A read-only connection of this thread."""
-        path = self._get_db_path(config)
-        local = self.__dict__.setdefault("_local", threading.local())
-        if getattr(local, "path", None) != path:
-            local.connection = sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)
-            local.path = path
+        local = self.__dict__.get("_local") or self.__dict__.setdefault("_local", threading.local())
+        if getattr(local, "config", None) is not config:
+            path = Path(self._get_db_path(config)).resolve()
+            local.connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+            local.connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
+            local.config = config
         connection: sqlite3.Connection = local.connection
         return connection
 
