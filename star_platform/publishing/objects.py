@@ -143,7 +143,6 @@ def feast_objects(state: FeastState) -> list[Any]:
     front = state.front()
     transforms = [compat_view(state.offline_root)] if has_transforms(state) else []
     return [
-        *(each for view in transforms for each in (compat_entity(), view)),
         *(entity(node, published.key_type) for node, published in sorted(nodes.items())),
         *(
             source(state.offline_root, release.number, node)
@@ -152,6 +151,7 @@ def feast_objects(state: FeastState) -> list[Any]:
             if front[node] != release.number  # the view brings its own
         ),
         *(view(state.offline_root, number, releases[number].nodes[node]) for node, number in front.items()),
+        *(each for view in transforms for each in (compat_entity(), view)),
         *(service(state, pin) for pin in sorted(state.consumers, key=lambda pin: pin.name)),
     ]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from star_platform.compat.model import CompatMap, Hidden, save_maps
 from star_platform.publishing.model import ConsumerPin, FeastState, NodeVectors, PublishedRelease
 from star_platform.publishing.publish import Publisher
 from star_platform.publishing.scaffold import write_feature_repo
@@ -23,6 +24,7 @@ DAY = 86_400_000_000
 DEFINITIONS = """
 import json
 from pathlib import Path
+from star_platform.compat.model import load_maps
 from star_platform.publishing.model import ConsumerPin, FeastState, PublishedRelease
 from star_platform.publishing.objects import definitions
 
@@ -33,6 +35,8 @@ state = FeastState(
     tuple(PublishedRelease.from_record(item) for item in data["releases"]),
     data["active"],
     tuple(ConsumerPin(name, owner, tuple(nodes), release) for name, owner, nodes, release in data["consumers"]),
+    routes=load_maps(here / "routes") if (here / "routes").exists() else (),
+    notices={int(number): told for number, told in data["notices"].items()},
 )
 for _number, _object in enumerate(definitions(state, here)):
     globals()[f"object_{_number:04d}"] = _object
@@ -51,6 +55,25 @@ def vectors_of(release: int, members: int = 1_500, jobs: int = 300, dim: int = 8
         ),
         NodeVectors("job", pa.array(texts), generator.standard_normal((jobs, dim)).astype(np.float32)),
     ]
+
+
+def make_map(node: str, source: int, target: int, d_n: int, d_m: int, h: int = 0) -> CompatMap:
+    """Any map between the spaces that `Shop.publish` names; with `h` hidden units."""
+    generator = np.random.default_rng(source * 100 + target)
+    hidden = Hidden(*(generator.standard_normal(shape) for shape in ((d_n, h), (h,), (h, d_m), (d_m,)))) if h else None
+    return CompatMap(
+        node=node,
+        source=source,
+        target=target,
+        source_space=f"space-{source}",
+        target_space=f"space-{target}",
+        weights=generator.standard_normal((d_n, d_m)),
+        bias=generator.standard_normal(d_m),
+        normalise=False,
+        method="residual" if h else "ridge",
+        hidden=hidden,
+        fidelity={"r2": 0.9, "cosine_mean": 0.95},
+    )
 
 
 @dataclass
@@ -98,7 +121,11 @@ class Shop:
             "releases": [release.record() for release in self.state.releases],
             "active": self.state.active,
             "consumers": [[pin.name, pin.owner, pin.nodes, pin.release] for pin in self.state.consumers],
+            "notices": {str(number): dict(told) for number, told in self.state.notices.items()},
         }
+        if self.state.routes:
+            (self.repo / "routes").mkdir(exist_ok=True)
+            save_maps(self.repo / "routes", self.state.routes)
         (self.repo / "state.json").write_text(json.dumps(data))
 
 
