@@ -9,6 +9,7 @@ import stat
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from services.feature_server import FEATURE_STORE
 from services.postgres_server import execute
+from star_platform.compat.model import CompatMap
 from star_platform.publishing.model import NodeVectors
 from star_platform.registry.registry import Registry
 from tests.publishing.conftest import make_shop
@@ -117,25 +119,42 @@ def environment(running: Up, monkeypatch: pytest.MonkeyPatch) -> Up:
     return running
 
 
-def test_a_published_release_is_served_over_http(environment: Up, tmp_path: Path) -> None:
+def test_releases_are_served_over_http_and_retired_ones_through_their_map(environment: Up, tmp_path: Path) -> None:
     """With the feature_store.yaml that the page tells a company to copy, and the server that was up before."""
     shop = make_shop(tmp_path)
     (shop.repo / "feature_store.yaml").write_text(FEATURE_STORE.read_text())
-    vectors = np.random.default_rng(3).standard_normal((20, 4)).astype(np.float32)
-    shop.publish(1, [NodeVectors("member", pa.array(np.arange(20)), vectors)])
-    shop.set(1)
+    draw = np.random.default_rng(3)
+    old, new = (draw.standard_normal((20, dim)).astype(np.float32) for dim in (4, 6))
+    for number, vectors in enumerate((old, new), 1):
+        shop.publish(number, [NodeVectors("member", pa.array(np.arange(20)), vectors)])
+    shop.set(2)
     body = {"features": ["member_embedding@v1:embedding"], "entities": {"member_id": [3, 19]}}
 
-    def found() -> list[list[float]] | None:
+    def found() -> np.ndarray | None:
         try:
             read = json.loads(answer(f"{environment.settings.feature_server}/get-online-features", body))
         except urllib.error.HTTPError:  # it has not refreshed its registry yet
             return None
         columns = dict(zip(read["metadata"]["feature_names"], read["results"], strict=True))
-        return columns["embedding"]["values"]  # type: ignore[no-any-return]
+        return np.float32(columns["embedding"]["values"])
 
     until(lambda: found() is not None)
-    np.testing.assert_array_equal(np.float32(found() or []), vectors[[3, 19]])
+    np.testing.assert_array_equal(found(), old[[3, 19]])
+
+    route = CompatMap(
+        node="member",
+        source=2,
+        target=1,
+        source_space="space-2",
+        target_space="space-1",
+        weights=draw.standard_normal((6, 4)),
+        bias=np.ones(4),
+        normalise=False,
+        method="ridge",
+    )
+    shop.publisher.reconcile(replace(shop.state, maps=(route,), routes=(route,)))  # what `retire` does
+    until(lambda: not np.array_equal(found(), old[[3, 19]]))
+    np.testing.assert_allclose(found(), new[[3, 19]] @ route.weights + 1, rtol=1e-5)
 
 
 def test_what_was_written_outlives_a_kill_and_a_dead_server_stops_the_rest(folder: Path) -> None:
