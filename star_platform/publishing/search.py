@@ -76,7 +76,7 @@ class EmbeddingSearch:
         return self._nearest(resolved.source, self._mapped(resolved, vector, of or resolved.release), k)
 
     def _of_entity(self, resolved: Resolved, query: int | str) -> npt.NDArray[np.float32]:
-        vectors, found = self._client.read_native(resolved.source, [query])  # type: ignore[arg-type]
+        vectors, found = self._client.read_native(resolved.source, [query])
         if not found[0]:
             raise PublishError(
                 "F066",

@@ -70,6 +70,7 @@ class UsageCounter:
         self._sink = sink
         self._interval = interval
         self._clock = clock
+        self._counts: dict[_Key, list[int]] = {}
         self._reset()
 
     @classmethod
@@ -103,7 +104,8 @@ class UsageCounter:
         """Add what came together to the sink now; False when it did not take it (it is tried again later)."""
         with self._flushing:
             with self._lock:
-                counts, self._counts = self._counts, {}
+                counts = self._counts
+                self._counts = {}
             if not counts or self._sink is None:
                 return True
             try:
@@ -124,7 +126,7 @@ class UsageCounter:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._counts: dict[_Key, list[int]] = {}
+        self._counts = {}
         self._started = False
 
     def _start(self) -> None:
