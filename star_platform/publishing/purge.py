@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from star_platform.progress import Progress
 from star_platform.publishing import dataset, objects, offline
+from star_platform.publishing.ann import ann_folder, remove_index
 from star_platform.publishing.model import PublishedRelease, dataset_folder
 
 if TYPE_CHECKING:
@@ -110,11 +111,10 @@ def purge_release(
                     lambda keys=keys, view=view: Freed(*writer.size(view, keys), 0),  # type: ignore[misc]
                     lambda keys=keys, view=view: _remove(writer, view, keys, rate, task.advance),  # type: ignore[misc]
                 )
-        folder = dataset_folder(offline_root, release.number, node)
         ledger.run(
             f"{node}: offline",
-            lambda folder=folder: Freed(0, 0, _bytes_in(folder)),  # type: ignore[misc]
-            lambda node=node: offline.remove(offline_root, release.number, node),  # type: ignore[misc]
+            lambda node=node: Freed(0, 0, _offline_bytes(offline_root, release.number, node)),  # type: ignore[misc]
+            lambda node=node: _remove_offline(offline_root, release.number, node),  # type: ignore[misc]
         )
     return ledger.total()
 
@@ -126,8 +126,19 @@ def size_of(writer: OnlineWriter, offline_root: Path, release: PublishedRelease)
         view = objects.detached_view(offline_root, release.number, published)
         for _, keys in _steps(writer, offline_root, release.number, node):
             total += Freed(*writer.size(view, keys), 0)
-        total += Freed(0, 0, _bytes_in(dataset_folder(offline_root, release.number, node)))
+        total += Freed(0, 0, _offline_bytes(offline_root, release.number, node))
     return total
+
+
+def _offline_bytes(offline_root: Path, release: int, node: str) -> int:
+    """Bytes of the dataset and of the search index beside it."""
+    folders = (dataset_folder(offline_root, release, node), ann_folder(offline_root, release, node))
+    return sum(map(_bytes_in, folders))
+
+
+def _remove_offline(offline_root: Path, release: int, node: str) -> None:
+    remove_index(offline_root, release, node)
+    offline.remove(offline_root, release, node)
 
 
 def _steps(writer: OnlineWriter, offline_root: Path, release: int, node: str) -> Iterator[tuple[str, pa.Array]]:

@@ -170,6 +170,18 @@ def test_an_index_that_is_not_of_these_vectors_is_not_used(indexed: Shop, tmp_pa
     assert not ann_folder(root, 2, "member").exists()
 
 
+def test_a_purge_takes_the_index_along(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    release = shop.publish(1, [clustered(1)[1]])
+    before = shop.publisher.purge_size(release).offline_bytes
+    folder = export_index(shop.state.offline_root, 1, release.nodes["job"])
+    index = sum(path.stat().st_size for path in folder.iterdir())
+    assert shop.publisher.purge_size(release).offline_bytes == before + index
+    freed = shop.publisher.purge(release, rate=None, work_dir=shop.work_dir(1))
+    assert freed.offline_bytes == before + index
+    assert not folder.exists()
+
+
 def test_without_the_extra_it_says_what_to_install(indexed: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
