@@ -191,7 +191,7 @@ class EmbeddingClient(_Client):
         Raises:
             PublishError: F030 no such vectors are published, F031 ids of the wrong type, F033 a stored value of another
                 shape, F034 an unknown consumer that names no release, F050 the online store does not answer, F060 the
-                release is gone, F061 the node type is not clear, F063 a map does not fit.
+                release is gone, F061 the node type is not clear, F062 its space is unknown, F063 a map does not fit.
         """
         resolved = self.resolve(consumer=consumer, node=node, release=release)
         try:

@@ -64,6 +64,7 @@ class Snapshot:
 
     versions: by node type and release. front: release by node type, for readers that pin none. pins: by consumer.
     routes: the map that answers for a retired release. notices: what the readers of a release are told.
+    unstamped: versions that do not say which space they are; nothing reads them.
     """
 
     versions: Mapping[tuple[str, int], Version]
@@ -71,6 +72,7 @@ class Snapshot:
     pins: Mapping[str, Mapping[str, int]]
     routes: Mapping[tuple[str, int], CompatMap]
     notices: Mapping[int, Mapping[str, Any]]
+    unstamped: frozenset[tuple[str, int]] = frozenset()
     _resolved: dict[tuple[str | None, str | None, int | None], Resolved] = field(default_factory=dict)
 
     def resolve(self, consumer: str | None, node: str | None, release: int | None) -> Resolved:
@@ -80,7 +82,7 @@ class Snapshot:
 
         Raises:
             PublishError: F030 the release lacks the node type or is unknown, F034 the consumer is, F060 the release is
-                gone, F061 the node type is not clear, F063 a map does not fit what it is applied to.
+                gone, F061 the node type is not clear, F062 its space is unknown, F063 a map does not fit.
         """
         key = (consumer, node, release)
         found = self._resolved.get(key)
@@ -125,6 +127,12 @@ class Snapshot:
         return self.front[node]
 
     def _unreadable(self, node: str, release: int) -> PublishError:
+        if (node, release) in self.unstamped:
+            return PublishError(
+                "F062",
+                f"{node} of release r{release} does not say which space it is",
+                hint="it was published by an older version; run `star-platform doctor --repair`",
+            )
         notice = self.notices.get(release, {})
         if notice.get("state") in ("retired", "purged"):
             successor = notice.get("successor") or self.front.get(node)
@@ -212,14 +220,19 @@ class Directory:
     def _load(self) -> Snapshot:
         registry, project = self.store.registry, self.store.project
         versions: dict[tuple[str, int], Version] = {}
+        unstamped: set[tuple[str, int]] = set()
         front: dict[str, int] = {}
         for view in registry.list_feature_views(project, allow_cache=True):
             if view.name == VIEW:
                 continue
             front[node_of_view(view.name)] = int(view.current_version_number)
             for entry in registry.list_feature_view_versions(view.name, project):
-                version = self._version(view.name, entry)
-                versions[version.node, version.release] = version
+                key = (node_of_view(view.name), int(entry["version_number"]))
+                version = self._version(view.name, key, entry)
+                if version is None:
+                    unstamped.add(key)
+                else:
+                    versions[key] = version
         services = registry.list_feature_services(project, allow_cache=True)
         pins = {
             service.name: {
@@ -233,7 +246,7 @@ class Directory:
         asked = versions.keys() | pinned | self._gone
         routes = self._keep_equal(read_routes(self._read_rows, sorted(asked)))
         notices = read_notices(self._read_rows, sorted({release for _, release in asked}))
-        return Snapshot(versions, front, pins, routes, notices)
+        return Snapshot(versions, front, pins, routes, notices, frozenset(unstamped))
 
     def _keep_equal(self, routes: dict[tuple[str, int], CompatMap]) -> dict[tuple[str, int], CompatMap]:
         """Maps that did not change stay the same objects: they hold float32 copies of themselves."""
@@ -243,23 +256,19 @@ class Directory:
             for key, route in routes.items()
         }
 
-    def _version(self, name: str, entry: Mapping[str, Any]) -> Version:
-        """The version of a registry entry; one that did not change is not parsed again."""
-        number = int(entry["version_number"])
-        node, stamp = node_of_view(name), (entry.get("version_id"), entry.get("created_timestamp"))
-        known = self._known.get((node, number))
+    def _version(self, name: str, key: tuple[str, int], entry: Mapping[str, Any]) -> Version | None:
+        """The version of a registry entry, None without a stamp; one that did not change is not parsed again."""
+        stamp = (entry.get("version_id"), entry.get("created_timestamp"))
+        known = self._known.get(key)
         if known is not None and known[0] == stamp:
             return known[1]
+        node, number = key
         view: Any = self.store.registry.get_feature_view_by_version(name, self.store.project, number)
         if DIM_TAG not in view.tags or SPACE_TAG not in view.tags:
-            raise PublishError(
-                "F062",
-                f"{name}@v{number} does not say which space it is",
-                hint="it was published by an older version; run `star-platform doctor --repair`",
-            )
+            return None
         view.projection.version_tag = number
         version = Version(node, number, view.tags[SPACE_TAG], layout_of(self.store.config, view), view)
-        self._known[node, number] = (stamp, version)
+        self._known[key] = (stamp, version)
         return version
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 
 from star_platform.compat.model import CompatMap
 from star_platform.errors import PublishError
-from star_platform.publishing import transforms
+from star_platform.publishing import directory, transforms
 from star_platform.publishing.client import AsyncEmbeddingClient, DeprecatedRelease, EmbeddingClient, notice_text
 from star_platform.publishing.model import ConsumerPin
 from star_platform.publishing.read import Reader
@@ -274,6 +274,17 @@ def test_what_cannot_be_read_says_why(two: Shop) -> None:
         assert client.read([2], consumer="nobody", node="member", release=1).release == 1  # counted under that name
         assert client.read([2], consumer="mailer", node="member", release=1).release == 1  # said so
         assert client.read([2], node="member").release == 2  # the active one
+
+
+def test_vectors_of_an_unknown_space_are_not_read(two: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As views were before they carried their space."""
+    with monkeypatch.context() as patched:
+        patched.setattr(directory, "SPACE_TAG", "none_has_this")
+        client = EmbeddingClient(two.repo, staleness_seconds=None)
+        with pytest.raises(PublishError, match="F062"):
+            client.read([2], consumer="mailer")
+    client.refresh()
+    assert client.read([2], consumer="mailer").found.all()
 
 
 def test_fetch_goes_the_same_way(two: Shop) -> None:
