@@ -51,9 +51,9 @@ def render_error(error: StarError, paint: Paint = PLAIN, root: Path | None = Non
 
 
 def _reader(reader: dict[str, Any]) -> str:
-    """A consumer that stands in the way of something, as `lifecycle.report.reader_json` writes it."""
+    """A reader of a release that is to go, as `lifecycle.report.reader_json` writes it."""
     who = " · ".join(str(reader[key]) for key in ("name", "owner", "contact") if reader.get(key)) or "(unknown)"
-    return f"{who}: {'; '.join(reader['reasons'])}"
+    return f"{reader['standing']:<7} {who}: {'; '.join(reader['reasons'])}"
 
 
 def render_diagnostics(diagnostics: Sequence[Diagnostic], paint: Paint = PLAIN) -> str:

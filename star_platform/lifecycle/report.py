@@ -50,6 +50,6 @@ def who_uses_json(found: WhoUses) -> dict[str, Any]:
 
 
 def blocked(code: str, message: str, hint: str, readers: Iterable[Reader]) -> BlockedByConsumers:
-    """The error that names everybody who stands in the way: exit code 5, in text and in JSON."""
+    """The error that names everybody who reads the release, and how each stands: exit code 5, in text and in JSON."""
     listed = [reader_json(reader) for reader in readers]
     return BlockedByConsumers(code, message, hint=hint, readers=listed)

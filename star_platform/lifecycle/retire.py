@@ -165,13 +165,13 @@ def _retire(
     """The transaction; hands back the readers that were overruled."""
     who = look.who_uses(number)
     if who.blocking and force_reason is None:
-        count = len(who.blocking)
-        readers = f"{count} reader{'' if count == 1 else 's'}"
+        count, others = len(who.blocking), [reader for reader in who.readers if not reader.blocks]
+        readers = f"{count} of {len(who.readers)} readers"
         raise blocked(
             "L004",
             f"r{number} cannot be retired: {readers} would get vectors that are not good enough, or none",
             f"move them to r{look.active}, or declare what they need in consumers/; `star-platform who-uses r{number}`",
-            who.blocking,
+            (*who.blocking, *others),
         )
     notes = [route.note() for route in (*_routes(look, number, who.readers), *moved)]
     if who.blocking:

@@ -113,7 +113,8 @@ class Serving:
         """Declared consumers, with `latest` resolved through our alias.
 
         Who follows `latest` reads those of its node types that the release has, and none before the first activation;
-        who names a release gets all it asks for, or `FeastState.check` refuses.
+        who names a release gets all it asks for, or `FeastState.check` refuses. A release that is still to come has no
+        readers yet.
         """
         from star_platform.publishing.model import ConsumerPin
 
@@ -122,6 +123,8 @@ class Serving:
         for consumer in self.registry.consumers():
             if consumer.release != LATEST:
                 number, nodes = release_number(consumer.release), consumer.nodes
+                if number > max(published, default=0):
+                    continue
             elif active is not None and active in published:
                 number, nodes = active, tuple(node for node in consumer.nodes if node in published[active].nodes)
             else:

@@ -31,8 +31,7 @@ def check_compat(run: Run, maps: Artefact) -> None:
         raise GateFailed(
             "C020",
             "; ".join(failures),
-            hint="in star.yaml, train with `compat: {mode: joint-multi}`, or keep the older release on its own vectors"
-            " with `compat: {keep: [rN]}`; then run `star-platform release`",
+            hint="nothing was published; change star.yaml so and run `star-platform release` again",
         )
 
 

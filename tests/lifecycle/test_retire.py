@@ -65,7 +65,9 @@ def test_refused_while_somebody_cannot_be_served(
     with pytest.raises(BlockedByConsumers) as caught:
         world.life.retire(1, actor="ada")
     assert caught.value.exit_code is ExitCode.BLOCKED_BY_CONSUMERS == 5
-    assert {item["name"] for item in caught.value.details["readers"]} == blocking
+    named = {item["name"]: item["standing"] for item in caught.value.details["readers"]}
+    assert {name for name, standing in named.items() if standing == "blocked"} == blocking
+    assert ("ranker" in named) == declared, "who could be served is named as well"
     assert (world.registry.events(), world.states(), world.feast.calls) == before
 
 
