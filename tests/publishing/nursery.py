@@ -80,8 +80,29 @@ def killed_publish(root: str, place: str, count: str) -> None:
         "registry": (feast.infra.registry.file.FileRegistryStore, "_write_registry"),
         "swap": (projection.os, "replace"),
     }
-    owner, name = places[place]
-    function, calls = getattr(owner, name), iter(range(int(count)))
+    die_at(*places[place], int(count))
+    make_shop(Path(root)).publish(1)
+
+
+def killed_purge(root: str, record: str, place: str, count: str) -> None:
+    """Purge r1 of the shop and die by SIGKILL at the `count`th call of a place."""
+    from star_platform.publishing import offline, purge, writers
+    from star_platform.publishing.model import PublishedRelease
+    from star_platform.publishing.publish import Publisher
+
+    places: dict[str, tuple[Any, str]] = {
+        "remove": (writers.DirectWriter, "remove"),
+        "ledger": (purge.Ledger, "_add"),
+        "offline": (offline.shutil, "rmtree"),
+    }
+    die_at(*places[place], int(count))
+    publisher = Publisher(Path(root) / "feature_repo", Path(root) / ".star" / "offline", shard_rows=400)
+    publisher.purge(PublishedRelease.from_record(json.loads(record)), work_dir=Path(root) / "work" / "1")
+
+
+def die_at(owner: Any, name: str, count: int) -> None:
+    """Die by SIGKILL at the `count`th call of a function."""
+    function, calls = getattr(owner, name), iter(range(count))
 
     def dies(*args: Any, **kwargs: Any) -> Any:
         if next(calls, None) is None:
@@ -89,10 +110,9 @@ def killed_publish(root: str, place: str, count: str) -> None:
         return function(*args, **kwargs)
 
     setattr(owner, name, dies)
-    make_shop(Path(root)).publish(1)
 
 
-FUNCTIONS: dict[str, Callable[..., None]] = {"feast": feast_command, "publish": killed_publish}
+FUNCTIONS: dict[str, Callable[..., None]] = {"feast": feast_command, "publish": killed_publish, "purge": killed_purge}
 
 
 def _child(function: str, arguments: list[str], output: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 OURS = {
     "star-sqlite": "star_platform.publishing.sqlite.StarSqliteOnlineStore",
     "star-redis": "star_platform.publishing.redis.StarRedisOnlineStore",
+    "star-postgres": "star_platform.publishing.postgres.StarPostgreSQLOnlineStore",
 }
 KINDS = ("sqlite", "star-sqlite", "redis", "star-redis", "postgres")
 
