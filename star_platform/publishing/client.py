@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from star_platform.errors import PublishError
-from star_platform.publishing.directory import Directory, Resolved, Snapshot, Version
+from star_platform.publishing.directory import Directory
 from star_platform.publishing.layout import Ids
+from star_platform.publishing.snapshot import Resolved, Snapshot, Version
 from star_platform.publishing.usage import UsageCounter
 from star_platform.publishing.vectors import VectorStore, vector_store
 

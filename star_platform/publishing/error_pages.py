@@ -197,8 +197,8 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "F062": ErrorPage(
         "A published version does not say which space it is",
-        "Views of releases carry the fingerprint and the dimension of their embedding space as tags. Those that an older"
-        " version of this platform registered do not, and vectors of an unknown space are not read.",
+        "Views of releases carry the fingerprint and the dimension of their embedding space as tags. Those that an"
+        " older version of this platform registered do not, and vectors of an unknown space are not read.",
         fix="Run `star-platform doctor --repair`; it registers the views anew and touches no vector.",
     ),
     "F063": ErrorPage(

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from star_platform.errors import PublishError
 from star_platform.publishing.ann import AnnIndex, Metric, open_index
 from star_platform.publishing.client import EmbeddingClient, Vectors
-from star_platform.publishing.directory import Resolved, Version
 from star_platform.publishing.model import FIELD
+from star_platform.publishing.snapshot import Resolved, Version
 from star_platform.publishing.usage_sinks import store_family
 
 Query = int | str | Vectors | npt.NDArray[np.float32]

@@ -20,7 +20,7 @@ from star_platform.publishing.wire import entity_keys
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-    from star_platform.publishing.directory import Version
+    from star_platform.publishing.snapshot import Version
 
     Read = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
