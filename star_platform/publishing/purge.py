@@ -101,6 +101,7 @@ def purge_release(
     progress: Progress,
 ) -> Freed:
     """`Publisher.purge`."""
+    work_dir.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(work_dir / f"purge-r{release.number}.jsonl")
     for node, published in sorted(release.nodes.items()):
         view = objects.detached_view(offline_root, release.number, published)
