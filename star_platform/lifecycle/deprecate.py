@@ -34,6 +34,7 @@ def deprecate(
     """
     registry = services.registry
     with registry.lease(services.lease) as lease:
+        services.feast_state().check()  # a pin that leads nowhere would keep Feast from following
         look = Survey(services)
         release = registry.release(number)
         _check_state(number, release.state)

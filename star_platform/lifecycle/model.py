@@ -82,7 +82,7 @@ class Feast(Protocol):
         """Make Feast's registry, routes and notices hold exactly `state`; the changes made, in words."""
 
     def materialise(
-        self, route: CompatMap, source: PublishedRelease, target: PublishedRelease, progress: Progress = SILENT
+        self, route: CompatMap, source: PublishedRelease, target: PublishedRelease, *, progress: Progress = SILENT
     ) -> object:
         """Write mapped vectors under the old version."""
 

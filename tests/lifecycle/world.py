@@ -58,7 +58,7 @@ class FakeFeast:
         self.state = state
         return ()
 
-    def materialise(self, route: CompatMap, source: Any, target: Any, progress: Any = None) -> object:
+    def materialise(self, route: CompatMap, source: Any, target: Any, *, progress: Any = None) -> object:
         self._maybe_die("materialise")
         assert (source.number, target.number) == (route.source, route.target)
         self.materialised.add(route.name)
