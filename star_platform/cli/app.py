@@ -23,6 +23,7 @@ from star_platform.cli.lifecycle import deprecate, purge, retire, status, who_us
 from star_platform.cli.output import note, say, say_json, wants_colour
 from star_platform.cli.reading import fetch
 from star_platform.cli.releasing import activate, plan, release, releases
+from star_platform.cli.search import index, search
 from star_platform.cli.show import show
 from star_platform.cli.upgrade import upgrade
 from star_platform.errors import ExitCode, StarError
@@ -63,7 +64,7 @@ def _root(
         say(context.get_help())
 
 
-BUILDING = (init, validate, fmt, plan, release, releases, show, activate, fetch)
+BUILDING = (init, validate, fmt, plan, release, releases, show, activate, fetch, search, index)
 ENDING = (status, who_uses, deprecate, retire, purge)
 HELPING = (explain, upgrade, doctor, demo)
 for verb in (*BUILDING, *ENDING, *HELPING):

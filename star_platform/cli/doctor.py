@@ -36,19 +36,23 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Bring the registry's schema up to date and Feast in step with it.")
     ] = False,
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="Compare published vectors with the artefacts; --repair writes those that differ.")
+    ] = False,
     as_json: JsonOption = False,
     project: ProjectOption = None,
 ) -> None:
     """Check the project, its registry, the stored artefacts and Feast; exit 1 if something is wrong.
 
-    Example: star-platform doctor --repair
+    Example: star-platform doctor --vectors --repair
     """
     from star_platform.project import Project
 
     place = Project.open(project)
     if repair:
-        _repair(place)
-    findings = [_run(name, check, place) for name, check in _CHECKS.items()]
+        _repair(place, vectors)
+    checks = {**_CHECKS, "vectors": _vectors} if vectors else _CHECKS
+    findings = [_run(name, check, place) for name, check in checks.items()]
     if as_json:
         say_json({"ok": all(item.ok for item in findings), "checks": [vars(item) for item in findings]})
     else:
@@ -60,13 +64,18 @@ def doctor(
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _repair(place: Project) -> None:
+def _repair(place: Project, vectors: bool) -> None:
+    from star_platform.project.reading import stored_vectors
     from star_platform.release import LEASE
 
     place.registry.upgrade()
     with place.registry.lease(LEASE):
         for change in place.publisher.reconcile(place.feast_state()):
             note(f"Feast: {change}")
+        for number, release in place.serving.native().items() if vectors else ():
+            done = place.publisher.sync(release, stored_vectors(place, number))
+            if done.written or done.removed:
+                note(f"Feast: r{number}: {done.written:,} vectors written again, {done.removed:,} removed")
 
 
 def _run(name: str, check: Callable[[Project], str], place: Project) -> Finding:
@@ -141,6 +150,16 @@ def _feast(place: Project) -> str:
         raise UsageError("U032", differences[0], hint="run `star-platform doctor --repair`: it touches no vector")
     counts = f"{plural(len(state.releases), 'release')}, {plural(len(state.consumers), 'consumer')}"
     return f"in step with the registry: {counts}"
+
+
+def _vectors(place: Project) -> str:
+    from star_platform.project.reading import stored_vectors
+
+    native = place.serving.native()
+    for number, release in native.items():
+        place.publisher.verify(release, stored_vectors(place, number))
+    rows = sum(node.rows for release in native.values() for node in release.nodes.values())
+    return f"{rows:,} of {plural(len(native), 'release')}: counts agree, every offline row and a sample online compared"
 
 
 def _disk(place: Project) -> str:

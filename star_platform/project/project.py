@@ -240,7 +240,8 @@ class Project:
         if self.registry.status().state == "absent":
             self.registry.upgrade()
         with self.registry.lease(work.LEASE) as lease:
-            self.registry.record_consumers(self.consumers())
+            known, declared = self.registry.consumers(), self.consumers()
+            self.registry.record_consumers(declared)
             self.feast_state().check()
             interrupted = self.interrupted()
             if interrupted is not None and interrupted.state is ReleaseState.ACTIVE:
@@ -252,6 +253,9 @@ class Project:
                 only = [revision.branch for revision in self.registry.branches(interrupted.number)] or None
             request = replace(self.plan(only), reason=reason)
             if request.plan.nothing_changed and not rebuild and not resume:
+                if sorted(known, key=lambda item: item.name) != sorted(declared, key=lambda item: item.name):
+                    for change in self.publisher.reconcile(self.feast_state()):
+                        progress.line(f"Feast: {change}")
                 return None
             with self._opened_engine(request.spec) as engine:
                 shop = self.workshop(engine, progress)
@@ -332,21 +336,10 @@ class Project:
     def fetch(
         self, node: str, ids: Sequence[str | int], *, release: str = "latest", consumer: str | None = None
     ) -> Fetched:
-        """Online vectors of one node type; ids given as text are read as the key's type."""
-        from star_platform.errors import RegistryError
+        """Online vectors of one node type, as `reading.fetch` gives them."""
+        from star_platform.project.reading import fetch
 
-        if consumer is not None:
-            pins = {pin.name: pin for pin in self.feast_state().consumers}
-            if consumer not in pins:
-                known = ", ".join(sorted(pins)) or "none"
-                raise UsageError("U004", f"there is no published consumer {consumer!r}", hint=f"there are: {known}")
-            number = pins[consumer].release
-        else:
-            number = self.find_release(release).number
-        published = self.published().get(number)
-        if published is None:
-            raise RegistryError("R023", f"r{number} is not published", hint="`star-platform releases` lists what is")
-        return self.reader.fetch(published, node, ids)
+        return fetch(self, node, ids, release=release, consumer=consumer)
 
 
 def actor() -> str:

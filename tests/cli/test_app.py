@@ -217,7 +217,7 @@ def verbs() -> list[str]:
 
 def test_the_verbs() -> None:
     expected = {"init", "validate", "fmt", "plan", "release", "releases", "show", "activate", "fetch", "explain"}
-    expected |= {"status", "who-uses", "deprecate", "retire", "purge"}
+    expected |= {"search", "index", "status", "who-uses", "deprecate", "retire", "purge"}
     assert expected | {"upgrade", "doctor", "demo"} == set(verbs())
 
 
