@@ -218,7 +218,7 @@ def _unusable(node: str, release: int, what: str) -> PublishError:
     return PublishError(
         "F065",
         f"the search index of {node} in r{release} {what}",
-        hint=f"export it again from the offline dataset of r{release}",
+        hint=f"export it: star-platform index r{release} --node {node}",
     )
 
 

@@ -218,7 +218,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "There is no usable search index",
         "Online stores that cannot search vectors are searched through an index that is exported beside the offline"
         " dataset of a release. It is missing, damaged, or was made of other vectors.",
-        fix="Export the index of the release again.",
+        fix="star-platform index r2 --node job",
     ),
     "F066": ErrorPage(
         "The entity to search by has no vector",

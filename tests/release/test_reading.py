@@ -20,6 +20,13 @@ def run(project: Project, capsys: pytest.CaptureFixture[str], *arguments: str) -
     return (code, *capsys.readouterr())
 
 
+@pytest.fixture
+def market(market: Project) -> Project:
+    """The copied project, with Feast's absolute paths leading into the copy."""
+    market.publisher.reconcile(market.feast_state())
+    return market
+
+
 def test_neighbours_of_the_same_type_and_of_another(market: Project, capsys: pytest.CaptureFixture[str]) -> None:
     stored = {item.node: item for item in stored_vectors(market, 1)}
     jobs, members = stored["job"], stored["member"]
