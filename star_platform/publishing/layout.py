@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 Bytes = npt.NDArray[np.uint8]
-Ids = Sequence[int] | Sequence[str] | npt.NDArray[Any] | pa.Array
+Ids: TypeAlias = Sequence[int] | Sequence[str] | npt.NDArray[Any] | pa.Array
 
 DIM_TAG, SPACE_TAG = "star_dim", "star_space"
 _PROBES: dict[KeyType, tuple[list[int] | list[str], ...]] = {
@@ -90,7 +90,7 @@ def as_keys(layout: Layout, ids: Ids) -> pa.Array:
     try:
         if layout.key_type == "string":
             return pa.array(list(ids), pa.string())
-        whole = np.asarray(ids)
+        whole: npt.NDArray[Any] = np.asarray(ids)
         if not len(whole):
             return pa.array([], pa.int64())
         if whole.dtype.kind == "O":

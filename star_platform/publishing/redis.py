@@ -146,7 +146,7 @@ def records_of(layout: Layout) -> Records:
 
 def stamp_of(as_of: int) -> bytes:
     """Microseconds since the epoch as Feast stores an event time."""
-    from google.protobuf.timestamp_pb2 import Timestamp
+    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
     stamp = Timestamp()
     stamp.FromDatetime(datetime.fromtimestamp(as_of / 1e6, tz=UTC))

@@ -68,7 +68,7 @@ class Channel:
 
     def send(self, block: Bytes) -> None:
         with answering():
-            self._connection._sock.sendall(memoryview(block).cast("B"))
+            self._connection._sock.sendall(block.data.cast("B"))
 
     def receive(self) -> bytes:
         with answering():
@@ -223,7 +223,7 @@ async def _ask_values_async(client: Any, block: Bytes, replies: Values) -> None:
     whole = False
     try:
         with answering():
-            connection._writer.write(memoryview(block).cast("B"))
+            connection._writer.write(block.data.cast("B"))
             await connection._writer.drain()
             while not whole:
                 data = await asyncio.wait_for(connection._reader.read(_CHUNK), connection.socket_timeout)

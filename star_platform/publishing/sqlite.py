@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,6 +41,12 @@ _READ_IDS = 500
 _MAPPED_BYTES = 1 << 36
 """Reads go through the memory map of the file, as far as SQLite was built to map one."""
 _WRITE_ROWS = 10_000
+_WRITE_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",  # a crash of the machine may lose the last shards, which a resumed publish finds out
+    "cache_size = -65536",  # 64 MiB: the pages of a shard's indexes
+    "wal_autocheckpoint = 32768",  # 128 MiB
+)
 
 
 class StarSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
@@ -59,6 +65,7 @@ class StarSqliteOnlineStore(RoutedReads, SqliteOnlineStore):  # type: ignore[mis
     """Takes stock settings too: what is read and written does not depend on ours."""
 
     drops_versions = True
+    _writer: tuple[str, sqlite3.Connection] | None = None
 
     def make_room(self, config: RepoConfig) -> None:
         """Readers go on beside a writer from here on: write-ahead logging stays on in the file."""
@@ -168,13 +175,19 @@ class StarSqliteOnlineStore(RoutedReads, SqliteOnlineStore):  # type: ignore[mis
 
     @contextmanager
     def _writing(self, config: RepoConfig) -> Iterator[sqlite3.Connection]:
-        """A connection that readers of other versions can go on beside."""
-        path = Path(self._get_db_path(config))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=60)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            yield connection
+        """A connection that readers of other versions can go on beside; kept, or every shard would be copied twice.
+
+        What it has committed is copied from the log into the file when the log has grown large, and when it is closed:
+        with this store.
+        """
+        path = str(Path(self._get_db_path(config)).resolve())
+        if self._writer is None or self._writer[0] != path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
+            for pragma in _WRITE_PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            self._writer = (path, connection)
+        yield self._writer[1]
 
 
 def _event_time(as_of: int) -> int:

@@ -24,9 +24,7 @@ from star_platform.publishing.redis import check_names, records_of, stamp_of
 from star_platform.publishing.wire import entity_keys, values
 
 AS_OF = 1_700_000_000_123_456
-INT64 = st.one_of(
-    st.sampled_from([0, 1, -1, 2**62, -(2**62), 2**63 - 1, -(2**63)]), st.integers(-(2**63), 2**63 - 1)
-)
+INT64 = st.one_of(st.sampled_from([0, 1, -1, 2**62, -(2**62), 2**63 - 1, -(2**63)]), st.integers(-(2**63), 2**63 - 1))
 TEXT = st.one_of(st.sampled_from(["", "job/1", "\x00", "\r\n", "é" * 9, "😀"]), st.text(st.characters(codec="utf-8")))
 IDS = st.one_of(st.lists(INT64, max_size=30, unique=True), st.lists(TEXT, max_size=30, unique=True))
 
