@@ -76,6 +76,10 @@ class Scene:
         """AUC of `name` minus that of `reference`, paired."""
         return self._figure(rows, name, reference)
 
+    def agreement(self, name: str, reference: str, rows: Rows) -> float:
+        """Correlation of both scores: 1 where the consumer notices nothing."""
+        return float(np.corrcoef(self.scores[name][rows], self.scores[reference][rows])[0, 1])
+
     def _figure(self, rows: Rows | None, name: str, reference: str | None = None) -> Interval:
         chosen = np.arange(len(self.labels)) if rows is None else np.flatnonzero(rows)
         labels = self.labels[chosen]
