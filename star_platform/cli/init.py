@@ -121,13 +121,14 @@ def init(
 
 def _files(project: str) -> dict[str, str]:
     from star_platform.publishing.scaffold import feature_repo_files
-    from star_platform.signals.schema import SCHEMA_FILE, schema_text
+    from star_platform.signals.schema import CONSUMER_SCHEMA_FILE, SCHEMA_FILE, consumer_schema_text, schema_text
 
     return {
         "star.yaml": STAR_YAML.format(project=project),
         "signal_branches/first.yaml": BRANCH_YAML,
         **{f"feature_repo/{name}": text for name, text in feature_repo_files(project).items()},
         SCHEMA_FILE: schema_text(),
+        CONSUMER_SCHEMA_FILE: consumer_schema_text(),
         ".gitignore": GITIGNORE,
     }
 

@@ -74,7 +74,7 @@ def export_index(
 def stored_vectors(project: Project, number: int) -> list[NodeVectors]:
     """The vectors of a release as its artefacts hold them; raises ArtefactError A001 when they are gone."""
     from star_platform.graph.storage import open_graph
-    from star_platform.release.maps import entity_vectors
+    from star_platform.release.stored import entity_vectors
 
     made = {item.stage: item.fingerprint for item in project.registry.artefacts(number)}
     graph, embedded = project.store.open("graph", made["graph"]), project.store.open("embed", made["embed"])

@@ -56,12 +56,18 @@ class Serving:
     # --- releases -----------------------------------------------------------------------------------------------------
 
     def ever_published(self, number: int) -> PublishedRelease | None:
-        """What was published of a release, whatever became of it; None when nothing was."""
+        """What was published of a release, whatever became of it; None when nothing was.
+
+        Of a release that failed on the way: what it had begun to publish.
+        """
         from star_platform.publishing.model import PublishedRelease
         from star_platform.release import PUBLISHED
+        from star_platform.release.stored import begun
 
         found = [event.details for event in self.registry.events(number) if event.kind == PUBLISHED]
-        return PublishedRelease.from_record(found[-1]) if found else None
+        if found:
+            return PublishedRelease.from_record(found[-1])
+        return begun(self.registry, self.store, number)
 
     def published(self) -> dict[int, PublishedRelease]:
         """What was published, by number: every release but failed ones, and purged ones that no map answers for."""
@@ -90,7 +96,7 @@ class Serving:
 
     def maps(self) -> tuple[CompatMap, ...]:
         """Every map of a release whose own vectors are served."""
-        from star_platform.release.maps import released_maps
+        from star_platform.release.stored import released_maps
 
         return tuple(
             item for number in sorted(self.native()) for item in released_maps(self.registry, self.store, number)
@@ -98,7 +104,7 @@ class Serving:
 
     def routes(self) -> tuple[CompatMap, ...]:
         """For each retired release and node type: the map that answers for it."""
-        from star_platform.release.maps import maps_of
+        from star_platform.release.stored import maps_of
 
         states, found = self._states(), []
         for route in routes(self.registry.events()):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from star_platform.registry.states import ReleaseState
 from star_platform.registry.values import Release
-from star_platform.release.maps import entity_vectors, maps_of
 from star_platform.release.model import PUBLISHED, Run
+from star_platform.release.stored import entity_vectors, maps_of
 
 if TYPE_CHECKING:
     from star_platform.planning.stages import Stage

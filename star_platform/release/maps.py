@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from star_platform.registry.artefacts import Artefact, ArtefactStore
 from star_platform.release.model import Run
+from star_platform.release.stored import maps_of, released_maps, space_of, space_vectors
 
 if TYPE_CHECKING:
-    from star_platform.compat.model import CompatMap, SpaceVectors
     from star_platform.compat.stage import Older
     from star_platform.gnn.alignment import Alignment, AlignTarget
     from star_platform.graph.storage import Graph
     from star_platform.planning.settings import ServedSpace
     from star_platform.planning.stages import Stage
-    from star_platform.publishing.model import NodeVectors
-    from star_platform.registry.registry import Registry
-    from star_platform.registry.values import ReleaseArtefact
 
 THIS = 0
 """The release under way, inside its artefacts: they do not know its number, so another release may reuse them."""
-
-
-# --- what was released ------------------------------------------------------------------------------------------------
-
-
-def entity_vectors(graph: Graph, folder: Path) -> list[NodeVectors]:
-    """The stored embeddings of every entity node type: `<node>.npy`, float32 [n, dim], beside the ids of the graph."""
-    import numpy as np
-
-    from star_platform.publishing.model import NodeVectors
-
-    return [
-        NodeVectors(node, graph.ids(node), np.load(folder / f"{node}.npy", mmap_mode="r"))
-        for node in graph.node_types
-        if graph.node_kind(node) == "entity"
-    ]
-
-
-def space_vectors(registry: Registry, store: ArtefactStore, number: int) -> SpaceVectors | None:
-    """The vectors of an earlier release as it stored them; None when its artefacts are gone."""
-    made = {item.stage: item for item in registry.artefacts(number)}
-    embedded, graph = _found(store, made.get("embed")), _found(store, made.get("graph"))
-    return None if embedded is None or graph is None else _space(number, embedded, graph)
-
-
-def maps_of(artefact: Artefact, number: int) -> tuple[CompatMap, ...]:
-    """The maps in an artefact of kind `compat`, as those of release `number`."""
-    from star_platform.compat.model import load_maps
-
-    return tuple(replace(found, source=number) for found in load_maps(artefact.path))
-
-
-def released_maps(registry: Registry, store: ArtefactStore, number: int) -> tuple[CompatMap, ...]:
-    """The maps that a release brought; none where nobody read an older one, or the artefact is gone."""
-    made = {item.stage: item for item in registry.artefacts(number)}
-    found = _found(store, made.get("compat"))
-    return () if found is None else maps_of(found, number)
-
-
-def _found(store: ArtefactStore, item: ReleaseArtefact | None) -> Artefact | None:
-    return None if item is None else store.find(item.kind, item.fingerprint)
-
-
-def _space(number: int, embedded: Artefact, graph: Artefact) -> SpaceVectors:
-    from star_platform.compat.model import SpaceVectors, Vectors
-    from star_platform.graph.storage import open_graph
-
-    found = entity_vectors(open_graph(graph.path), embedded.path)
-    return SpaceVectors(
-        number, embedded.details["space"], {item.node: Vectors(item.ids, item.vectors) for item in found}
-    )
 
 
 # --- joint training ---------------------------------------------------------------------------------------------------
@@ -93,7 +37,7 @@ def alignment(run: Run, graph: Graph) -> Alignment | None:
     made = {item.stage: item for item in shop.registry.artefacts(target.release)}
     embedded = shop.released.open("embed", target.embed)
     old_graph = shop.released.open("graph", made["graph"].fingerprint)
-    older = _space(target.release, embedded, old_graph)
+    older = space_of(target.release, embedded, old_graph)
     multi = shop.compat.mode == "joint-multi"
     earlier = _earlier(shop.released, target) if multi else {}
     first = next(iter(split(graph, run.spec.objectives, shop.training).values()))
@@ -153,7 +97,7 @@ def build_maps(run: Run, stage: Stage) -> Artefact:
         learned = {(node, settings.aligned_to.release): weights for node, weights in found.items()}
     with shop.store.create(stage.kind, stage.fingerprint) as draft:
         details = build_compat(
-            _space(THIS, run.done["embed"], run.done["graph"]),
+            space_of(THIS, run.done["embed"], run.done["graph"]),
             [_older(run, space) for space in settings.served],
             learned,
             shop.consumers(),

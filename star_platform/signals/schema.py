@@ -42,7 +42,7 @@ def schema_text() -> str:
 
 
 def consumer_schema_text() -> str:
-    """The schema of consumers as it is committed."""
+    """The schema of consumers as it is committed and as `init` writes it."""
     return _written(consumer_schema())
 
 
