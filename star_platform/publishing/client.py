@@ -126,7 +126,8 @@ class _Client:
         store = self._directory.store
         self._store: VectorStore = vector_store(store)
         online = store.provider.online_store
-        self._counter = UsageCounter.for_store(online, store.config) if self._count_reads else None
+        counts = self._count_reads and self._directory.counts_reads
+        self._counter = UsageCounter.for_store(online, store.config) if counts else None
         if self._staleness is not None:
             self._directory.start()
 
@@ -178,7 +179,8 @@ class EmbeddingClient(_Client):
     consumer: who reads, as declared in `consumers/`; reads without a name are counted as those of an unknown reader.
     staleness_seconds: age that metadata may have: a running client follows an activation, a rollback or a retirement
         after this time at the latest. None: it looks once, and then when `refresh` is called.
-    count_reads: whether reads are added up, in the background, for `who-uses`.
+    count_reads: whether reads are added up, in the background, for `who-uses`; `count_reads: false` in the settings of
+        our online stores says no for everybody.
     """
 
     def read(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ class Directory:
 
     def __init__(self, feature_repo: Path, staleness_seconds: float) -> None:
         self._interval = staleness_seconds / 2  # the other half is for reading what changed
-        self.store = open_quiet(feature_repo)
+        self.store, self.counts_reads = open_quiet(feature_repo)
         self._read_rows = online_reader(self.store.provider.online_store, self.store.config)
         self._known: dict[tuple[str, int], tuple[object, Version]] = {}
         self._refreshing = threading.Lock()
@@ -86,18 +87,12 @@ class Directory:
     def start(self) -> None:
         """Refresh in a daemon thread from now on."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._refresh_often, name="star-directory", daemon=True)
+            arguments = (weakref.ref(self), self._closed, self._interval)
+            self._thread = threading.Thread(target=_refresh_often, args=arguments, name="star-directory", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
         self._closed.set()
-
-    def _refresh_often(self) -> None:
-        while not self._closed.wait(self._interval):
-            try:
-                self.refresh()
-            except Exception as error:  # readers go on with what they know
-                _LOG.warning("Feast's registry cannot be read, its last state stays in use: %s", error)
 
     def _load(self) -> Snapshot:
         registry, project = self.store.registry, self.store.project
@@ -154,17 +149,34 @@ class Directory:
         return version
 
 
-def open_quiet(feature_repo: Path) -> FeatureStore:
-    """A Feast client that looks at its registry when it is told to, and counts no reads of its own."""
+def _refresh_often(directory: weakref.ref[Directory], closed: threading.Event, interval: float) -> None:
+    """Until it is closed, or nobody holds it any more."""
+    while not closed.wait(interval):
+        alive = directory()
+        if alive is None:
+            return
+        try:
+            alive.refresh()
+        except Exception as error:  # readers go on with what they know
+            _LOG.warning("Feast's registry cannot be read, its last state stays in use: %s", error)
+        del alive
+
+
+def open_quiet(feature_repo: Path) -> tuple[FeatureStore, bool]:
+    """A Feast client that looks at its registry when it is told to, and counts no reads of its own.
+
+    Also whether feature_store.yaml wants reads to be counted.
+    """
     from feast import FeatureStore
 
     from star_platform.publishing.projection import load_config
 
-    config = load_config(feature_repo)
+    config = load_config(feature_repo, quiet=False)
     config.registry.cache_ttl_seconds = 0  # never by itself,
     # nor because the file changed in the middle of our look at it. Feast's SQL registry has no file, and raises at exit
     # when its mode is `thread` and it never refreshes.
     config.registry.cache_mode = "thread" if config.registry.registry_type == "file" else "sync"
+    counts = bool(getattr(config.online_store, "count_reads", True))
     if hasattr(config.online_store, "count_reads"):
         config.online_store.count_reads = False
-    return FeatureStore(repo_path=str(feature_repo), config=config)
+    return FeatureStore(repo_path=str(feature_repo), config=config), counts

@@ -50,8 +50,8 @@ def as_stock(config: RepoConfig) -> RepoConfig:
     return config
 
 
-def load_config(feature_repo: Path) -> RepoConfig:
-    """feature_store.yaml, with the settings that releases depend on checked; reads are not counted."""
+def load_config(feature_repo: Path, *, quiet: bool = True) -> RepoConfig:
+    """feature_store.yaml, with the settings that releases depend on checked. quiet: the store counts no reads."""
     check_feast()
     from feast.repo_config import load_repo_config
 
@@ -68,7 +68,7 @@ def load_config(feature_repo: Path) -> RepoConfig:
         wrong.append("online_store.skip_dedup must be true, or Redis silently skips rows that are written again")
     if wrong:
         raise PublishError("F003", f"{path}: {'; '.join(wrong)}", hint="change these lines and run again")
-    if hasattr(config.online_store, "count_reads"):
+    if quiet and hasattr(config.online_store, "count_reads"):
         config.online_store.count_reads = False
     registry = _registry_file(config, feature_repo)
     if registry is not None:

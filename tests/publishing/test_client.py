@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import sqlite3
@@ -217,6 +218,25 @@ def test_reads_are_counted_by_reader_release_and_day(stored: Shop) -> None:
     assert after["ranker", "member", 1] == (was[0][0] + 2, was[0][1] + 6)
     assert after["stranger", "member", 2] == (was[1][0] + 2, was[1][1] + 4)
     assert {abs((count.day - today).days) <= 1 for count in read_usage(stored.repo)} == {True}
+
+
+def test_the_project_may_want_no_counts(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    use_store(shop.repo, "star-sqlite", count_reads="false")
+    publish_two(shop)
+    with EmbeddingClient(shop.repo, consumer="mailer") as client:
+        client.read([2])
+    assert read_usage(shop.repo) == []
+
+
+def test_a_forgotten_client_leaves_no_thread(two: Shop) -> None:
+    before = set(threading.enumerate())
+    client = EmbeddingClient(two.repo, staleness_seconds=0.05, count_reads=False)
+    (thread,) = set(threading.enumerate()) - before
+    del client
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_threads_share_a_client(stored: Shop) -> None:
