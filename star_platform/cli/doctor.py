@@ -37,7 +37,8 @@ def doctor(
         bool, typer.Option("--repair", help="Bring the registry's schema up to date and Feast in step with it.")
     ] = False,
     vectors: Annotated[
-        bool, typer.Option("--vectors", help="Compare published vectors with the artefacts; --repair writes those that differ.")
+        bool,
+        typer.Option("--vectors", help="Compare published vectors with artefacts; --repair writes those that differ."),
     ] = False,
     as_json: JsonOption = False,
     project: ProjectOption = None,

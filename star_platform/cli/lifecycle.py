@@ -82,7 +82,7 @@ def retire(
     from star_platform.cli.lifecycle_text import retired_json, retired_text
     from star_platform.project import actor
 
-    life, number = _open(project), _number(name)
+    life, number = _open(project, long=True), _number(name)
     done = life.retire(
         number, actor=actor(), reason=reason, materialise=materialise, force_reason=reason if force else None
     )
@@ -109,7 +109,7 @@ def purge(
     from star_platform.cli.lifecycle_text import purged_json, purged_text
     from star_platform.project import actor
 
-    life, number = _open(project), _number(name)
+    life, number = _open(project, long=True), _number(name)
     done = life.purge(
         number,
         actor=actor(),
@@ -143,10 +143,14 @@ def status(as_json: JsonOption = False, project: ProjectOption = None) -> None:
         note("Next: star-platform plan")
 
 
-def _open(project: Path | None) -> Lifecycle:
+def _open(project: Path | None, *, long: bool = False) -> Lifecycle:
+    """The lifecycle of the project; `long` work shows how far it is."""
+    from star_platform.cli.console import open_progress
+    from star_platform.progress import SILENT
     from star_platform.project import Project
+    from star_platform.project.life import open_lifecycle
 
-    return Project.open(project).lifecycle
+    return open_lifecycle(Project.open(project), open_progress() if long else SILENT)
 
 
 def _number(name: str) -> int:

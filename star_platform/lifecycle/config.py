@@ -18,3 +18,6 @@ class LifecycleConfig(BaseModel):
     """Days from a deprecation to its date, where none is given."""
     keep_previous: Annotated[int, Field(ge=0)] = 0
     """How many releases before the active one stay as they are, so that `activate` can go back to them."""
+    settle_seconds: Annotated[float, Field(ge=0.0)] = 30.0
+    """A purge waits so long after the retirement, for running clients follow it within their `staleness_seconds` (10)
+    and would find nothing where they read before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -108,6 +109,7 @@ class Services:
     discard: removes the vectors of a release from the artefact store, and says how many bytes that gave back.
     work_dir: where a purge remembers how far it is.
     lease: the lease of releases: no step is taken while somebody releases.
+    wait: lets seconds pass.
     """
 
     registry: Registry
@@ -122,6 +124,7 @@ class Services:
     discard: Callable[[int], int] = lambda _number: 0
     lease: str = "release"
     progress: Progress = SILENT
+    wait: Callable[[float], object] = time.sleep
 
     def now(self) -> datetime:
         """By the registry's clock, which tests bring themselves."""

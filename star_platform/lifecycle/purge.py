@@ -79,6 +79,7 @@ def purge(
             _step(look, number, actor, reason, rate, force_reason, lease)
         services.feast.reconcile(services.feast_state())
         if number not in last_details(look.events, FREED):
+            _settle(services, number)
             _remove(services, number, actor, rate, lease)
     return _recorded(Survey(services), number)
 
@@ -130,6 +131,17 @@ def _lost(look: Survey, number: int) -> tuple[Reader, ...]:
     routed = look.routes_to(number).keys()
     readers = look.who_uses(number).blocking
     return tuple(reader for reader in readers if not set(reader.nodes) <= routed)
+
+
+def _settle(services: Services, number: int) -> None:
+    """Wait until every running client reads through the route."""
+    step = step_into(services.registry.events(number), number, _S.RETIRED)
+    if step is None:
+        return
+    left = services.config.settle_seconds - (services.now() - step.at).total_seconds()
+    if left > 0:
+        services.progress.line(f"waiting {left:.0f} s until every reader of r{number} has heard of its retirement")
+        services.wait(left)
 
 
 def _remove(services: Services, number: int, actor: str, rate: int | None, lease: Lease) -> None:

@@ -35,6 +35,22 @@ def test_vectors_go_and_the_route_stays(world: World) -> None:
     assert [release.number for release in world.feast.state.releases] == [1, 2]
 
 
+def test_it_waits_until_running_clients_have_heard_of_the_retirement(world: World) -> None:
+    retired(world)
+    world.clock.pass_by(seconds=12)
+    world.life.purge(1, actor="ada")
+    assert world.waited == [18.0]
+    world.life.purge(1, actor="ada")
+    assert world.waited == [18.0], "a finished purge has nothing to wait for"
+
+
+def test_long_after_the_retirement_it_does_not_wait(world: World) -> None:
+    retired(world)
+    world.clock.pass_by(days=1)
+    world.life.purge(1, actor="ada")
+    assert world.waited == []
+
+
 def test_without_a_route_nothing_of_it_is_left_in_feast(world: World) -> None:
     retired(world, "fail")
     assert world.life.purge(1, actor="ada").answered == ()

@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def world(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     world = sqlite_world
     monkeypatch.setenv("STAR_ACTOR", "ada")
-    monkeypatch.setattr(verbs, "_open", lambda _project: world.life)
+    monkeypatch.setattr(verbs, "_open", lambda _project, **_: world.life)
     world.release("member", "job")
     world.clock.pass_by(days=30)
     world.release("member", "job")

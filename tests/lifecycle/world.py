@@ -95,6 +95,7 @@ class World:
     config: LifecycleConfig = field(default_factory=LifecycleConfig)
     usage_error: Exception | None = None
     discarded: list[int] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
 
     # --- what a test says ---------------------------------------------------------------------------------------------
 
@@ -147,6 +148,7 @@ class World:
             work_dir=self.folder / "work",
             config=self.config,
             discard=self._discard,
+            wait=self.waited.append,
         )
 
     def states(self) -> list[str]:

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 _FORK = multiprocessing.get_context("forkserver")
 LAX = "compat: {gate: {min_r2: -1.0, min_cosine: 0.3, min_cosine_p5: 0.2, min_overlap: 0.0, min_slice_cosine: 0.3}}\n"
+NOW = "lifecycle: {settle_seconds: 0}\n"
 CONSUMER = "consumer: %s\nowner: %s@example.com\nnodes: [member]\nrelease: %s\n"
 
 PLACES = {
@@ -128,7 +129,7 @@ def market(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.Captur
         make_project(root, ours)
         company(root, ours, request.getfixturevalue("redis_url"))
     with (root / "star.yaml").open("a") as file:
-        file.write(LAX)
+        file.write(LAX + NOW)
     return Market(Project.open(root), lambda: capsys.readouterr())
 
 
