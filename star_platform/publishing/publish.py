@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from star_platform.errors import PublishError
 from star_platform.progress import SILENT, Progress
 from star_platform.publishing import dataset, objects, offline
+from star_platform.publishing.admission import as_known, check_names, published_node_of
 from star_platform.publishing.foreign import versions
-from star_platform.publishing.layout import make_layout
 from star_platform.publishing.materialise import materialise_route
-from star_platform.publishing.model import FeastState, NodeVectors, PublishedNode, PublishedRelease, view_name
+from star_platform.publishing.model import FeastState, NodeVectors, PublishedRelease, view_name
 from star_platform.publishing.online import Acknowledgements, Parts, check_count, write_online
 from star_platform.publishing.prepare import Prepared, prepare
 from star_platform.publishing.projection import apply_state, open_store, staged_registry
 from star_platform.publishing.purge import Freed, purge_release, size_of
 from star_platform.publishing.sync import Synced, sync_node
-from star_platform.publishing.usage_sinks import store_family
 from star_platform.publishing.verify import sample_rows, verify_stock, verify_stored
 from star_platform.publishing.writers import OnlineWriter, best_writer
 
@@ -91,11 +89,11 @@ class Publisher:
             )
         prepared = {item.node: prepare(item) for item in vectors}
         release = PublishedRelease(
-            number, {node: _published(item, spaces, as_of) for node, item in sorted(prepared.items())}
+            number, {node: published_node_of(item, spaces, as_of) for node, item in sorted(prepared.items())}
         )
-        release = _as_known(state, release)
+        release = as_known(state, release)
         store = open_store(self.feature_repo, stock=True)
-        _check_names(store, state.with_release(release))
+        check_names(store, state.with_release(release))
         writer = self._writer(store)
         taken = {node: self._acknowledgements(work_dir, item, as_of) for node, item in prepared.items()}
         try:
@@ -248,54 +246,3 @@ def _remove_former(writer: OnlineWriter, view: FeatureView, files: Sequence[Path
         except PublishError as error:
             if error.code != "F055":  # such a store keeps them; ids that were in both are written over
                 raise
-
-
-def _published(item: Prepared, spaces: Mapping[str, str], as_of: int) -> PublishedNode:
-    if item.node not in spaces:
-        raise PublishError(
-            "F014",
-            f"the embedding space of {item.node} has no fingerprint",
-            hint="the embed stage writes one per node type; build it again",
-        )
-    return PublishedNode(
-        item.node, item.dim, item.rows, item.key_type, spaces[item.node], as_of, item.norm, item.checksum
-    )
-
-
-def _as_known(state: FeastState, release: PublishedRelease) -> PublishedRelease:
-    """The release as `state` has it; a published one never changes, and the key of a node type has one type in all."""
-    known = state.release(release.number)
-    if known is not None:
-        plain = {name: replace(node, since=None) for name, node in known.nodes.items()}
-        if plain != release.nodes:
-            raise PublishError(
-                "F015",
-                f"release r{release.number} is already published with other vectors",
-                hint="numbers are never reused; make a new release",
-            )
-        release = known
-    for other in state.releases:
-        for name in other.nodes.keys() & release.nodes.keys():
-            if other.nodes[name].key_type != release.nodes[name].key_type:
-                raise PublishError(
-                    "F016",
-                    f"ids of {name} are {release.nodes[name].key_type} in r{release.number}"
-                    f" and {other.nodes[name].key_type} in r{other.number}",
-                    hint="keep the key's type, or declare a new node type; Feast has one entity for all versions",
-                )
-    return release
-
-
-def _check_names(store: FeatureStore, state: FeastState) -> None:
-    """Raises PublishError F052 when two versions would share a field of Redis."""
-    if store_family(store.config) != "redis":
-        return
-    from star_platform.publishing.redis import check_names
-
-    check_names(
-        [
-            make_layout(store.project, name, release.number, node.key_type, node.dim)
-            for release in state.in_order()
-            for name, node in release.nodes.items()
-        ]
-    )

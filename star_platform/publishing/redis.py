@@ -19,7 +19,8 @@ from star_platform.publishing.bulk_worker import pack
 from star_platform.publishing.layout import Ids, Layout, as_keys, layout_of, wrong_value
 from star_platform.publishing.model import FIELD
 from star_platform.publishing.redis_records import Records, count_of
-from star_platform.publishing.resp import Values, ask_integers, ask_values, ask_values_async
+from star_platform.publishing.resp import ask_integers
+from star_platform.publishing.resp_values import Values, ask_values, ask_values_async
 from star_platform.publishing.routed import ROUTE_TTL, RoutedReads
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import pytest
 from feast import FeatureStore, FeatureView
 
 from star_platform.errors import PublishError
+from star_platform.publishing.foreign import version_key
 from star_platform.publishing.model import ConsumerPin, NodeVectors, dataset_folder
 from star_platform.publishing.projection import compare_state, open_store
 from star_platform.publishing.publish import Publisher
@@ -22,6 +23,7 @@ from star_platform.publishing.writers import DirectWriter, fast_store
 from tests.publishing.conftest import AS_OF, DAY, MAILER, RANKER, Shop, make_shop, vectors_of
 from tests.publishing.nursery import Nursery
 
+KEY = version_key
 STOCK_CLIENT = """
 import json, sys
 import numpy as np
@@ -173,6 +175,30 @@ def test_a_purged_release_and_a_moved_folder_are_followed(shop: Shop) -> None:
     publisher = Publisher(shop.repo, moved, shard_rows=400)
     publisher.verify(shop.state.releases[0], shop.vectors[2])
     assert publisher.reconcile(shop.state) == ()
+
+
+def test_a_registry_of_before_spaces_were_tagged_is_repaired(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from star_platform.publishing import foreign, objects
+
+    made = objects.view
+    shop.publish(1)
+    (shop.root / ".star" / "feast_registry.db").unlink()
+
+    def untagged(*args: object) -> object:
+        view = made(*args)  # type: ignore[arg-type]
+        view.tags = {}
+        return view
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "view", untagged)
+        patch.setattr(foreign, "version_key", lambda state, release, node: (*KEY(state, release, node)[:2], "", ""))
+        patch.setattr("star_platform.publishing.projection.version_key", foreign.version_key)
+        shop.set(1, RANKER)
+    assert len(compare_state(open_store(shop.repo), shop.state)) == 2
+    assert shop.publisher.reconcile(shop.state)
+    assert compare_state(open_store(shop.repo), shop.state) == []
+    assert open_store(shop.repo).get_feature_view("job_embedding").tags == {"star_space": "space-1", "star_dim": "8"}
+    shop.publisher.verify(shop.state.releases[0], shop.vectors[1])
 
 
 def test_a_pin_that_nothing_serves_is_refused_and_changes_nothing(shop: Shop) -> None:

@@ -45,7 +45,7 @@ def test_a_changed_record_fails_the_verification(shop: Shop, redis_url: str) -> 
     import redis
 
     client = redis.Redis.from_url(redis_url)
-    (record,) = [name for name in client.scan_iter() if key.encode() in name]
+    (record,) = [name for name in client.scan_iter() if key.encode() in name and name.endswith(store.project.encode())]
     assert client.delete(record) == 1
     with pytest.raises(PublishError, match="F021"):
         shop.publisher.verify(release, shop.vectors[1])

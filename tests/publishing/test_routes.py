@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import redis
 from feast import FeatureStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from star_platform.errors import PublishError
 from star_platform.publishing import routes
 from star_platform.publishing.model import ConsumerPin, NodeVectors, join_key, reference
 from star_platform.publishing.projection import compare_state, open_store
+from star_platform.publishing.usage import read_usage
 from tests.publishing.conftest import RANKER, Shop, make_map, make_shop, vectors_of
 from tests.publishing.stores import use_store
 
@@ -38,6 +40,8 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     shop.publish(2, [NodeVectors("member", pa.array(members.ids.to_numpy() + 30), members.vectors), jobs])
     shop.set(2, RANKER)
     yield shop
+    if request.param == "star-redis":
+        redis.Redis.from_url(url).delete(f"star:usage:routes_{os.getpid()}")
     for release in shop.state.releases:
         shop.publisher.purge(release, work_dir=shop.work_dir(release.number))
 
@@ -116,6 +120,23 @@ def test_async_reads_of_the_feature_server(shop: Shop) -> None:
         return answer.to_dict()["embedding"]
 
     check_mapped(shop, "member", ids, asyncio.run(ask()))
+
+
+def test_reads_of_stock_clients_are_counted_once(shop: Shop) -> None:
+    retire(shop)
+    store = FeatureStore(repo_path=str(shop.repo))
+    for _ in range(2):
+        read(store, [reference("member", 1)], "member", [23, 26])  # through the map
+        read(store, [reference("member", 2)], "member", [23, 26, 29])
+    store.provider.online_store._usage.flush()
+    counts = {(count.consumer, count.node, count.release): count for count in read_usage(shop.repo)}
+    assert {key: (count.reads, count.vectors) for key, count in counts.items()} == {
+        (None, "member", 1): (2, 4),
+        (None, "member", 2): (2, 6),
+    }
+    own = open_store(shop.repo)
+    read(own, [reference("member", 2)], "member", [23])
+    assert own.provider.online_store._usage is None  # the platform's own reads say nothing about consumers
 
 
 def test_a_route_taken_back_shows_the_releases_own_vectors(shop: Shop) -> None:
