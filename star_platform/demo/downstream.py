@@ -106,6 +106,33 @@ def compare(impressions: Impressions, vectors: Mapping[str, Sequence[Fetched]]) 
     return results
 
 
+def keep_frozen(
+    impressions: Impressions, trained_on: Sequence[Fetched], served: Mapping[str, Sequence[Fetched]]
+) -> list[Ranked]:
+    """A ranker that is trained on the vectors `trained_on` (members', jobs') and never again, on what it is served.
+
+    The first row is what it was trained on; `gain` of the others is the difference to that row.
+    """
+    ranker = _ranker()
+    cut, own = impressions.cut, impressions.own
+    old = np.hstack([own, pair_features(*impressions.rows(trained_on[0]), *impressions.rows(trained_on[1]))])
+    ranker.fit(old[:cut], impressions.applied[:cut])
+    labels = impressions.applied[cut:]
+    bootstrap = ClusterBootstrap(impressions.ids["member"][cut:])
+    results: list[Ranked] = []
+    first: tuple[float, Features] | None = None
+    for name, (members, jobs) in {"its own release": trained_on, **served}.items():
+        rows = np.hstack([own, pair_features(*impressions.rows(members), *impressions.rows(jobs))])
+        scores = np.asarray(ranker.decision_function(rows[cut:]))
+        value, resampled = auc(labels, scores), bootstrap.auc(labels, scores)
+        gain = None
+        if first is not None and value is not None:
+            gain = interval(value - first[0], resampled - first[1])
+        results.append(Ranked(name, interval(value, resampled), gain, len(labels), bootstrap.count))
+        first = (value, resampled) if first is None and value is not None else first
+    return results
+
+
 def pair_features(left: Features, left_found: Bools, right: Features, right_found: Bools) -> Features:
     """Products and cosine of both vectors, 0 where one is absent, and whether both are there: float64 [n, dim + 2]."""
     both = left_found & right_found
@@ -115,12 +142,15 @@ def pair_features(left: Features, left_found: Bools, right: Features, right_foun
     return np.column_stack([products, cosine, both]) * both[:, None]
 
 
-def _fit(impressions: Impressions, features: Features) -> Features:
+def _ranker() -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    cut = impressions.cut
-    ranker = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+
+
+def _fit(impressions: Impressions, features: Features) -> Features:
+    cut, ranker = impressions.cut, _ranker()
     ranker.fit(features[:cut], impressions.applied[:cut])
     return np.asarray(ranker.decision_function(features[cut:]))

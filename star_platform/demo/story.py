@@ -86,9 +86,11 @@ def run(
         _tell_release(story, story.project.release(reason="demo", progress=progress))
     with story.chapter(f"{4 if fresh else 3}  A downstream team reads the vectors from Feast"):
         _tell_downstream(story)
+    with story.chapter(f"{5 if fresh else 4}  A model of the release before is served by the new one"):
+        _tell_frozen(story)
     story.console.print(f"\n[bold]Done in {time.monotonic() - begin:.0f} s.[/bold] Look around:")
     member = read_impressions(story.data).distinct("member")[0]
-    for command in ("releases", "show latest", f"fetch member {member}", "plan"):
+    for command in ("status", "show latest", f"fetch member {member}", "who-uses r1", "plan"):
         story.say(f"star-platform {command}")
     story.say("then write a branch of your own: docs/branches.md")
 
@@ -185,3 +187,38 @@ def _tell_downstream(story: Story) -> None:
         ],
     )
     story.say("Intervals by resampling members; differences are paired.")
+
+
+def _tell_frozen(story: Story) -> None:
+    """The ranker of the release before, which nobody trains again."""
+    from dataclasses import replace as changed
+
+    from star_platform.demo.downstream import keep_frozen, read_impressions
+
+    project = story.project
+    active = project.registry.active()
+    maps = {item.node: item for item in project.serving.maps() if active and item.source == active.number}
+    old = active.base if active else None
+    if active is None or old not in project.serving.native() or {item.target for item in maps.values()} != {old}:
+        story.say("There is no older release to serve.")
+        return
+    impressions = read_impressions(story.data)
+    nodes = ("member", "job")
+    before = [project.fetch(node, impressions.distinct(node), release=f"r{old}") for node in nodes]
+    now = [project.fetch(node, impressions.distinct(node), release=active.name) for node in nodes]
+    mapped = [changed(item, vectors=maps[item.node].apply(item.vectors)) for item in now]
+    served = {f"{active.name} as it is": now, f"{active.name} through the map": mapped}
+    results = keep_frozen(impressions, before, served)
+    story.say(f"A ranker that was trained on r{old}, and that nobody trains again, is served:")
+    story.table(
+        ("  vectors of", "AUC [95 %]", f"difference to r{old}"),
+        [
+            (f"  {one.name}", _figure(one.auc.as_json()), _figure(one.gain.as_json(), "+.3f") if one.gain else "")
+            for one in results
+        ],
+    )
+    story.say(
+        "Both releases have the same dimensions and seed, so their spaces lie near each other here; "
+        "examples/many_versions is about releases that do not."
+    )
+    story.say(f"`star-platform retire r{old}` lets the map answer for r{old}, once nobody is in the way.")

@@ -46,6 +46,7 @@ def test_two_releases_then_nothing_new(marketplace: Path) -> None:
         "own columns only",
         "with vectors of r1",
         "with vectors of r2",
+        "r2 through the map",
         "Done in",
     ):
         assert part in first, first
