@@ -19,8 +19,8 @@ from star_platform.publishing.writers import OnlineWriter
 if TYPE_CHECKING:
     from feast import FeatureView
 
-PARALLEL_ROWS = 200_000
-"""Fewer rows are written before a second process has started."""
+PARALLEL_ROWS = 500_000
+"""Fewer rows are written before other processes have started."""
 _CHECK_ROWS = 10_000
 
 

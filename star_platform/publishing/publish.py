@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from star_platform.publishing.projection import apply_state, open_store, staged_
 from star_platform.publishing.purge import Freed, purge_release, size_of
 from star_platform.publishing.sync import Synced, sync_node
 from star_platform.publishing.verify import sample_rows, verify_stock, verify_stored
-from star_platform.publishing.writers import OnlineWriter, best_writer
+from star_platform.publishing.writers import OnlineWriter, best_writer, default_processes
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -38,7 +37,8 @@ class Publisher:
     offline_root: folder of the Parquet datasets.
     shard_rows: rows of a Parquet file and of an online acknowledgement; where a killed publish goes on.
     sample: vectors per node type that are read back through a stock client.
-    processes: how many write to the online store at the same time, where that helps; None: two, or one on one core.
+    processes: how many write to the online store at the same time, where that helps; None: one less than there are
+        cores, three at most.
     writer: how rows reach the online store; None: the fastest way that it has.
     """
 
@@ -56,7 +56,7 @@ class Publisher:
         self.offline_root = offline_root.resolve()
         self._shard_rows = shard_rows
         self._sample = sample
-        self._writer = writer or best_writer(processes or min(2, os.cpu_count() or 1))
+        self._writer = writer or best_writer(processes or default_processes())
 
     def publish(
         self,

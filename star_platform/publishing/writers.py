@@ -6,6 +6,7 @@ feature_store.yaml names: the bytes are the same.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -213,6 +214,11 @@ def fast_store(config: Any) -> Any:
 
         return StarRedisOnlineStore()
     return None
+
+
+def default_processes() -> int:
+    """One process fills a Redis server; more help only where it has a core of its own, and then up to three."""
+    return max(1, min(3, len(os.sched_getaffinity(0)) - 1))
 
 
 def best_writer(processes: int) -> Callable[[FeatureStore], OnlineWriter]:
