@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from star_platform.compat.compose import compose, concerns
@@ -34,7 +35,9 @@ class Task:
 
     @property
     def vectors(self) -> Vectors:
-        return self.new.nodes[self.node]
+        """Of the new model, as of the older release where they were made."""
+        then = self.older.then
+        return self.new.nodes[self.node] if then is None else then.nodes[self.node]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +85,14 @@ class Chosen:
 def split_pairs(task: Task, config: CompatConfig) -> Split:
     """Join the releases on id and hold out a share, more of it where few entities are common."""
     both = pair(task.vectors, task.reference.vectors, task.node)
-    wanted = ENOUGH * config.gate.min_rows / max(1, len(both))
-    share = max(config.holdout, min(0.5, wanted))
-    held = hold_out(both.new.ids, both.rows, share, config.seed)
+    held = held_out(both.new.ids, both.rows, config)
     return Split(both.take(~held), both.take(held), len(both.old) - len(both), len(both.new) - len(both))
+
+
+def held_out(ids: pa.Array[Any], rows: NDArray[np.int64], config: CompatConfig) -> NDArray[np.bool_]:
+    """Which of the common entities `ids[rows]` judge maps, `[len(rows)]`; joint training leaves them out as well."""
+    wanted = ENOUGH * config.gate.min_rows / max(1, len(rows))
+    return hold_out(ids, rows, max(config.holdout, min(0.5, wanted)), config.seed)
 
 
 def choose(

@@ -27,6 +27,11 @@ class Older:
     """From this release to still older spaces."""
     live: bool
     """Served by its own vectors; otherwise through a map."""
+    then: SpaceVectors | None = None
+    """The new model's vectors as of the moment of this release; None: as the new release has them.
+
+    Maps are fitted and judged on these, so that what has happened since is not taken for a difference of the spaces.
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,8 +57,8 @@ class StageSettings:
         return [target, {name: self.compat[name] for name in sorted(self.compat) if name in ALIGNMENT_FIELDS}]
 
 
-ALIGNMENT_FIELDS = frozenset({"mode", "align_weight", "align_batch"})
-"""Fields of the compat settings that decide on the vectors themselves."""
+ALIGNMENT_FIELDS = frozenset({"mode", "align_weight", "align_batch", "holdout", "seed", "gate"})
+"""Fields of the compat settings that decide on the vectors of joint training: who is held out of it, too."""
 
 
 def settings_json(settings: StageSettings) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from star_platform.registry.artefacts import Artefact, ArtefactStore
 from star_platform.release.model import Run
-from star_platform.release.stored import maps_of, released_maps, space_of, space_vectors
+from star_platform.release.stored import maps_of, released_maps, space_in, space_of, space_vectors
 
 if TYPE_CHECKING:
+    from star_platform.compat.config import CompatConfig
+    from star_platform.compat.model import SpaceVectors, Vectors
     from star_platform.compat.stage import Older
     from star_platform.gnn.alignment import Alignment, AlignTarget
     from star_platform.graph.storage import Graph
@@ -49,7 +51,7 @@ def alignment(run: Run, graph: Graph) -> Alignment | None:
         batch=shop.compat.align_batch,
         moment=min(open_graph(old_graph.path).as_of + 1, first.validation_start),
         nodes={
-            node: _target(graph, node, vectors, earlier.get(node, ()))
+            node: _target(graph, node, vectors, earlier.get(node, ()), shop.compat)
             for node, vectors in older.nodes.items()
             if node in graph.node_types
         },
@@ -69,17 +71,20 @@ def _earlier(store: ArtefactStore, target: ServedSpace) -> dict[str, tuple[Any, 
     return found
 
 
-def _target(graph: Graph, node: str, vectors: Any, earlier: tuple[Any, ...]) -> AlignTarget:
+def _target(graph: Graph, node: str, vectors: Vectors, earlier: tuple[Any, ...], config: CompatConfig) -> AlignTarget:
+    """The entities of both releases, but for those that will judge the maps."""
     import numpy as np
     import pyarrow.compute as pc
 
+    from star_platform.compat.candidates import held_out
     from star_platform.gnn.alignment import AlignTarget
 
     ids = graph.ids(node)
     places = pc.index_in(ids, value_set=pc.cast(vectors.ids, ids.type))
     rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))
     old_rows = places.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
-    return AlignTarget(rows=rows, old_rows=old_rows, vectors=vectors.vectors, earlier=earlier)
+    kept = ~held_out(ids, rows, config)
+    return AlignTarget(rows=rows[kept], old_rows=old_rows[kept], vectors=vectors.vectors, earlier=earlier)
 
 
 # --- maps -------------------------------------------------------------------------------------------------------------
@@ -98,7 +103,7 @@ def build_maps(run: Run, stage: Stage) -> Artefact:
     with shop.store.create(stage.kind, stage.fingerprint) as draft:
         details = build_compat(
             space_of(THIS, run.done["embed"], run.done["graph"]),
-            [_older(run, space) for space in settings.served],
+            [_older(run, space, stage) for space in settings.served],
             learned,
             shop.consumers(),
             run.graph(),
@@ -110,7 +115,7 @@ def build_maps(run: Run, stage: Stage) -> Artefact:
     return shop.store.open(stage.kind, stage.fingerprint)
 
 
-def _older(run: Run, space: ServedSpace) -> Older:
+def _older(run: Run, space: ServedSpace, stage: Stage) -> Older:
     from star_platform.compat.stage import Older
     from star_platform.registry.states import ReleaseState
 
@@ -124,4 +129,26 @@ def _older(run: Run, space: ServedSpace) -> Older:
         vectors=vectors,
         maps=released_maps(shop.registry, shop.released, space.release),
         live=release.state not in (ReleaseState.RETIRED, ReleaseState.PURGED),
+        then=None if vectors is None else _then(run, facts["graph"].fingerprint, stage),
     )
+
+
+def _then(run: Run, older_graph: str, stage: Stage) -> SpaceVectors | None:
+    """What this release's model makes of everybody as of an older release; None where that is the same moment.
+
+    Written to the scratch of the stage, where a killed run finds it again.
+    """
+    from star_platform.gnn.inference import embed
+    from star_platform.graph.storage import open_graph
+
+    shop, graph = run.shop, run.graph()
+    moment = open_graph(shop.released.open("graph", older_graph).path).as_of + 1
+    if moment == graph.as_of + 1:
+        return None
+    folder = shop.store.work_dir(stage.kind, stage.fingerprint) / f"as-of-{moment}"
+    done = folder / "done"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        embed(graph, run.done["train"].path, folder, shop.progress, at=moment)
+        done.touch()
+    return space_in(THIS, run.done["embed"].details["space"], graph, folder)

@@ -81,10 +81,14 @@ def _found(store: ArtefactStore, item: ReleaseArtefact | None) -> Artefact | Non
 
 def space_of(number: int, embedded: Artefact, graph: Artefact) -> SpaceVectors:
     """The vectors in an artefact of kind `embed`, with the ids of its graph, as those of release `number`."""
-    from star_platform.compat.model import SpaceVectors, Vectors
     from star_platform.graph.storage import open_graph
 
-    found = entity_vectors(open_graph(graph.path), embedded.path)
-    return SpaceVectors(
-        number, embedded.details["space"], {item.node: Vectors(item.ids, item.vectors) for item in found}
-    )
+    return space_in(number, embedded.details["space"], open_graph(graph.path), embedded.path)
+
+
+def space_in(number: int, space: str, graph: Graph, folder: Path) -> SpaceVectors:
+    """The vectors in `folder`, one file per node type, with the ids of `graph`."""
+    from star_platform.compat.model import SpaceVectors, Vectors
+
+    found = entity_vectors(graph, folder)
+    return SpaceVectors(number, space, {item.node: Vectors(item.ids, item.vectors) for item in found})

@@ -16,7 +16,7 @@ import pytest
 from star_platform.compat.compose import compose
 from star_platform.compat.config import CompatConfig, CompatGate
 from star_platform.compat.gate import GateConsumer
-from star_platform.compat.model import CompatMap, SpaceVectors, load_maps
+from star_platform.compat.model import CompatMap, SpaceVectors, Vectors, load_maps
 from star_platform.compat.stage import Older, build_compat, gate_failures
 from star_platform.graph.storage import Graph
 
@@ -92,6 +92,24 @@ def test_another_dimension_is_mapped_and_shown_to_be_near(graph: Graph, tmp_path
     assert all(part["n"] > 0 for part in entry["figures"]["slices"])
     assert details["gate"]["consumers"][0]["verdict"] == "unproven"
     assert gate_failures(details, CompatConfig()) == []
+
+
+def test_what_happened_since_is_not_taken_for_a_difference_of_spaces(graph: Graph, tmp_path: Path) -> None:
+    """The new model sees today's data; as of the old release it saw what the old one saw."""
+    rng = np.random.default_rng(4)
+    moved = {
+        node: Vectors(item.ids, item.vectors + rng.normal(0, item.vectors.std(), item.vectors.shape).astype(np.float32))
+        for node, item in R2.nodes.items()
+    }
+    today = replace(R2, nodes=moved)
+    maps, details = build(graph, tmp_path / "today", today, [older(R1)])
+    then, judged = build(graph, tmp_path / "then", today, [replace(older(R1), then=R2)])
+    undrifted, _ = build(graph, tmp_path / "undrifted", R2, [older(R1)])
+    assert maps["member", 1].fidelity["r2"] < 0.8
+    assert then["member", 1].fidelity["r2"] > 0.97
+    np.testing.assert_array_equal(then["member", 1].weights, undrifted["member", 1].weights)
+    assert [item["verdict"] for item in details["maps"]] == ["fail", "fail"]
+    assert [item["verdict"] for item in judged["maps"]] == ["unproven", "unproven"]
 
 
 def test_the_same_space_is_mapped_by_identity_with_cosine_1(graph: Graph, tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from star_platform.cli.app import main
 from star_platform.project import Project
 from star_platform.registry.states import ReleaseState
+from tests.release.conftest import FIRST
 
 pytestmark = pytest.mark.slow
 
@@ -92,3 +96,37 @@ def test_a_consumer_of_a_named_release_changes_the_gate_and_not_the_model(market
 def test_the_first_release_has_nobody_to_map_to(first_release: object, market: Project) -> None:
     assert "compat" not in {item.stage for item in market.registry.artefacts(1)}
     assert market.serving.maps() == market.serving.routes() == ()
+
+
+def test_after_a_drift_maps_are_fitted_as_of_the_older_release(
+    market: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from star_platform.gnn import inference
+
+    path = market.root / "data" / "applies.parquet"
+    table = pq.read_table(path)
+    last = table.slice(table.num_rows - 40)
+    later = pc.add(last["applied_at"], pa.scalar(30 * 86_400_000_000, pa.duration("us")))
+    later = later.cast(table.schema.field("applied_at").type)
+    drifted = last.set_column(last.schema.get_field_index("applied_at"), "applied_at", later)
+    pq.write_table(pa.concat_tables([table, drifted]), path)
+    moments: list[int | None] = []
+    embed = inference.embed
+
+    def watched(*arguments: object, at: int | None = None, **options: object) -> object:
+        moments.append(at)
+        return embed(*arguments, at=at, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "embed", watched)
+    old = _as_of(market, 1)
+    assert market.release(only=FIRST) is not None
+    assert _as_of(market, 2) > old
+    assert moments == [None, old + 1]
+    assert not list((market.store.root / ".work").glob("compat-*")), "the scratch is gone"
+
+
+def _as_of(project: Project, number: int) -> int:
+    from star_platform.graph.storage import open_graph
+
+    made = next(item for item in project.registry.artefacts(number) if item.kind == "graph")
+    return open_graph(project.store.path("graph", made.fingerprint)).as_of
