@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from star_platform.errors import DependencyMissing, PublishError
+from star_platform.publishing import ann
 from star_platform.publishing.ann import AnnConfig, ann_folder, export_index, open_index, remove_index
 from star_platform.publishing.client import EmbeddingClient
 from star_platform.publishing.model import NodeVectors
@@ -86,6 +87,19 @@ def test_an_index_finds_what_looking_at_all_finds(indexed: Shop, client: Embeddi
         assert np.all(np.diff(found.distances) >= 0)
         assert abs(found.distances[0] - distances[0]) < 1e-4
     assert hits >= 0.98 * 1_000
+
+
+def test_the_graph_alone_finds_nearly_all(
+    indexed: Shop, client: EmbeddingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large indexes are searched; which few are missed depends on how the building threads took turns."""
+    monkeypatch.setattr(ann, "EXACT_ROWS", 0)
+    search, source = EmbeddingSearch(client), indexed.vectors[2][0]
+    hits = 0
+    for row in range(0, 400, 4):
+        found = search.search(source.vectors[row] + 0.01, node="member", k=10)
+        hits += len(set(found.ids) & set(exact(source, source.vectors[row] + 0.01, 10)[0]))
+    assert hits >= 0.9 * 1_000
 
 
 def test_neighbours_of_an_entity_leave_it_out(indexed: Shop, client: EmbeddingClient) -> None:
