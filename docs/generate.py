@@ -128,8 +128,8 @@ evaluation:
   gate: {min_auc: 0.6}
 ```
 
-`text`, `training`, `evaluation`, `compat` and `publishing` are recorded with each release, and `plan` shows what changed
-in them; [releases.md](releases.md) says what that rebuilds.
+`text`, `training`, `evaluation`, `compat` and `publishing` are recorded with each release, and `plan` shows what
+changed in them; [releases.md](releases.md) says what that rebuilds.
 """
 MEANINGS = {
     "apiVersion": "Version of this file's format.",
