@@ -298,7 +298,7 @@ class Project:
             wanted = self.find_release(name)
             self.lifecycle.check_activation(wanted.number)
             event = work.Activation(wanted.number, before.number if before else None, actor(), reason)
-            work.activate(self.registry, self.publisher, self.feast_state(wanted.number), event, lease)
+            work.activate(self.registry, self.publisher, self.feast_state, event, lease)
             return before, self.registry.release(wanted.number)
 
     # --- Feast --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from star_platform.registry.states import ReleaseState
 from star_platform.registry.values import Release
-from star_platform.release.model import PUBLISHED, Run
+from star_platform.release.model import PUBLISHED, FeastStates, Run
 from star_platform.release.stored import entity_vectors, maps_of
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ def _activate(run: Run, _stage: Stage) -> None:
     if registry.release(run.number).state is ReleaseState.BUILDING:
         registry.set_state(run.number, ReleaseState.CANDIDATE, request.actor, "published and verified", run.lease)
     shop = run.shop
-    state = shop.feast_state(run.number)
     event = Activation(run.number, request.plan.base_number, request.actor, request.reason)
-    activate(shop.registry, shop.publisher, state, event, run.lease)
+    activate(shop.registry, shop.publisher, shop.feast_state, event, run.lease)
 
 
 EFFECTS: Mapping[str, Callable[[Run, Stage], None]] = {"publish": _publish, "activate": _activate}
@@ -65,16 +64,18 @@ class Activation:
     reason: str
 
 
-def activate(registry: Registry, publisher: Publisher, state: FeastState, event: Activation, lease: Lease) -> None:
-    """Move `latest` in one transaction, then let Feast follow; `state` has the release in front already. Reversible.
+def activate(
+    registry: Registry, publisher: Publisher, feast_state: FeastStates, event: Activation, lease: Lease
+) -> None:
+    """Move `latest` in one transaction, then let Feast follow. Reversible.
 
     Raises:
         PublishError: F043 when a consumer's pin would lead nowhere; nothing has happened then.
         BaseMoved: R008 when `latest` does not name `event.previous` any more.
     """
-    state.check()
+    feast_state(event.number).check()
     registry.activate(event.number, event.actor, event.reason, expected_previous=event.previous, lease=lease)
-    publisher.reconcile(state)
+    publisher.reconcile(feast_state(None))
 
 
 def finish(release: Release, registry: Registry, publisher: Publisher, state: FeastState, lease: Lease) -> None:

@@ -64,6 +64,7 @@ def test_the_second_release_reuses_and_the_third_has_nothing_to_do(market: Proje
     assert {"nodes/title", "texts/job.description"} <= reused
     assert market.release() is None
     assert len(market.releases()) == 2
+    assert market.publisher.reconcile(market.feast_state()) == (), "Feast has followed, the notice for r1 included"
 
 
 def test_a_rebuild_gives_the_same_bytes(market: Project) -> None:
@@ -134,16 +135,16 @@ def test_a_gate_stops_before_publishing(market: Project) -> None:
 
 def test_a_wrong_online_row_stops_before_activation(market: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that changes one vector on its way in: nobody may ever read it."""
-    from star_platform.publishing import online
+    from star_platform.publishing.writers import DirectWriter
 
-    write = online.FeastWriter.write
+    write = DirectWriter.write
 
     def tampered(self, view, ids, vectors, *rest):
         vectors = np.array(vectors)
         vectors[0, 0] += 1.0
         return write(self, view, ids, vectors, *rest)
 
-    monkeypatch.setattr(online.FeastWriter, "write", tampered)
+    monkeypatch.setattr(DirectWriter, "write", tampered)
     with pytest.raises(PublishError):
         market.release()
     assert market.registry.active().number == 1
