@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from market import VERSIONS, Version, compile_graph, make_market
 from releases import Maps, Trained, align, composed, fidelity, learned_maps, ridge_maps, train_release
@@ -19,6 +19,9 @@ WEIGHT = 16.0
 """Of the alignment term; chosen by `--choose`, on validation data."""
 CHOICES = (1.0, 4.0, 16.0, 64.0, 256.0)
 Compiled = tuple[Graph, GraphSpec]
+Ids = Literal["none", "beside", "alone"]
+"""Learned id vectors of members and jobs: none, beside what is written of them, or with applications alone."""
+IDS: tuple[Ids, ...] = get_args(Ids)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,31 @@ class Setting:
     members: int
     seed: int
     epochs: int
+    ids: Ids = "none"
+    same_day: bool = False
+    """Whether r2 and r3 are trained on r1's data: they know what r1 knows, no more and no less."""
+
+    @property
+    def name(self) -> str:
+        """Of the report."""
+        ids = "" if self.ids == "none" else f"-ids-{self.ids}"
+        return f"report{ids}{'-same-day' if self.same_day else ''}"
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """The releases, oldest first."""
+        return tuple(
+            replace(
+                version,
+                branches={
+                    "none": version.branches,
+                    "beside": (*version.branches, "identity"),
+                    "alone": ("applications", "identity"),
+                }[self.ids],
+                day=VERSIONS[0].day if self.same_day else version.day,
+            )
+            for version in VERSIONS
+        )
 
     @property
     def training(self) -> TrainingConfig:
@@ -61,8 +89,9 @@ class Experiment:
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.work = setting, setting.work
-        self.data = make_market(self.work, Size(setting.members, setting.seed))
-        self.first = self._train(VERSIONS[0])
+        self.versions, market = setting.versions, make_market(self.work, Size(setting.members, setting.seed))
+        self.data = dict.fromkeys(market, market[VERSIONS[0].number]) if setting.same_day else market
+        self.first = self._train(self.versions[0])
 
     def _compiled(self, version: Version) -> Compiled:
         return compile_graph(self.work, self.data[version.number], version.branches)
@@ -78,22 +107,22 @@ class Experiment:
 
     def post_hoc(self) -> Chain:
         """Trained without regard to each other; ridge maps afterwards."""
-        second, third = self._train(VERSIONS[1]), self._train(VERSIONS[2])
+        second, third = self._train(self.versions[1]), self._train(self.versions[2])
         steps = ridge_maps(third, second), ridge_maps(second, self.first)
         return Chain(third, {"direct": ridge_maps(third, self.first), "composed": composed(*steps)})
 
     def joint(self, mode: str, weight: float = WEIGHT) -> Chain:
         """Each aligned to the one before; `direct` is a ridge map fitted to the same encoder afterwards."""
-        second = self._train(VERSIONS[1], self.first, "single", weight)  # one older release: multi is single
+        second = self._train(self.versions[1], self.first, "single", weight)  # one older release: multi is single
         back = learned_maps(second, self.first)
-        third = self._train(VERSIONS[2], second, mode, weight, (back,))
+        third = self._train(self.versions[2], second, mode, weight, (back,))
         maps = {"direct": ridge_maps(third, self.first), "composed": composed(learned_maps(third, second), back)}
         return Chain(third, maps)
 
     def choose(self) -> None:
         """Weights beside each other on r2: its own validation AUC, and R2 of the map to r1 on held-out entities."""
-        plain = self._train(VERSIONS[1])
+        plain = self._train(self.versions[1])
         print("  ridge", fidelity(ridge_maps(plain, self.first), plain, self.first))
         for weight in CHOICES:
-            second = self._train(VERSIONS[1], self.first, "single", weight)
+            second = self._train(self.versions[1], self.first, "single", weight)
             print(f"  weight {weight:g}", fidelity(learned_maps(second, self.first), second, self.first), flush=True)

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from chains import Experiment, Setting
+from chains import IDS, Experiment, Setting
 from report import report, show
 
 
@@ -19,16 +19,22 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    what = "members and jobs have learned id vectors, beside what is written of them (just --ids) or alone"
+    parser.add_argument("--ids", nargs="?", choices=IDS, default="none", const="beside", help=what)
+    parser.add_argument("--same-day", action="store_true", help="every release is trained on the data of r1")
     parser.add_argument("--choose", action="store_true", help="compare alignment weights on validation data, and stop")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(Setting(work, arguments.members, arguments.seed, arguments.epochs))
+    setting = Setting(
+        work, arguments.members, arguments.seed, arguments.epochs, ids=arguments.ids, same_day=arguments.same_day
+    )
+    experiment = Experiment(setting)
     if arguments.choose:
         experiment.choose()
         return
     found = report(experiment)
-    (work / "report.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (work / f"{setting.name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     show(found)
 
 

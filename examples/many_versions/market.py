@@ -21,10 +21,12 @@ from star_platform.planning.canonical import digest
 from star_platform.planning.merge import merge
 from star_platform.planning.spec import GraphSpec
 from star_platform.project import Project, read_project_file
+from star_platform.signals.load import load_branch
 from star_platform.text.cache import TextCache
 from star_platform.text.stage import encode_texts, fit_encoder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+OWN_BRANCHES = Path(__file__).resolve().parent / "signal_branches"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,12 @@ def _cut(whole: Path, folder: Path, version: Version) -> None:
 
 
 def compile_graph(work: Path, data: Path, branches: tuple[str, ...]) -> tuple[Graph, GraphSpec]:
-    """The graph of some branches of `signal_branches/` over the tables in `data`; found again if it is there."""
+    """The graph of some branches, the repository's or those kept here, over the tables in `data`; built once."""
     changes = {"variables": {"data": str(data)}, "artefacts": str(work / "artefacts")}
     project = Project(REPOSITORY, read_project_file(REPOSITORY).model_copy(update=changes))
-    spec = merge(project.branches(branches))
+    own = [path for name in branches if (path := OWN_BRANCHES / f"{name}.yaml").exists()]
+    shared = [name for name in branches if OWN_BRANCHES / f"{name}.yaml" not in own]
+    spec = merge((*project.branches(shared), *(load_branch(path, root=REPOSITORY) for path in own)))
     key = digest([data.parent.name, data.name, branches])
     engine = project.engine(spec.deny_columns)
     compiler = stages.Compiler(spec, engine, project.store, pseudonymiser(project.pseudonym_key))

@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from market import Version
+from safetensors.torch import load_file, save_file
 
 from star_platform.compat.compose import compose
 from star_platform.compat.fit import r2, relative_penalty, ridge
 from star_platform.compat.model import CompatMap, Vectors
 from star_platform.compat.moments import Moments, moments
-from star_platform.compat.pairs import hold_out, pair
+from star_platform.compat.pairs import hold_out, locate, pair
 from star_platform.gnn.alignment import Alignment, AlignTarget, load_alignment
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.inference import Embedder
-from star_platform.gnn.model_io import CONFIG, load_model, space_fingerprint
+from star_platform.gnn.model_io import CONFIG, WEIGHTS, load_model, space_fingerprint
 from star_platform.gnn.split import split
 from star_platform.gnn.trainer import train
 from star_platform.graph.storage import Graph
@@ -72,7 +74,8 @@ def train_release(
     """Train, or find again what an earlier run of this script has trained; a killed run goes on."""
     graph, spec = compiled
     config = training.model_copy(update={"dim": version.dim})
-    key = digest([graph.content_hash, config, spec.objectives, None if alignment is None else alignment.fingerprint])
+    aligned = None if alignment is None else alignment.fingerprint
+    key = digest([graph.content_hash, version.branches, config, spec.objectives, aligned])
     folder = work / "models" / f"{version.name}-{'plain' if alignment is None else alignment.mode}-{key[:8]}"
     done = folder / "details.json"
     if not done.exists():
@@ -84,14 +87,8 @@ def train_release(
 
 
 def still_running(old: Trained, compiled: tuple[Graph, GraphSpec], work: Path) -> Trained:
-    """The old model on newer data of the same branches: what its consumers would read had nobody retired it.
-
-    Learned ids are positions, so every attribute type must hold the same nodes as when the model was trained.
-    """
+    """The old model on newer data of the same branches: what its consumers would read had nobody retired it."""
     graph, spec = compiled
-    for node in graph.node_types:
-        if graph.node_kind(node) == "attribute" and not graph.ids(node).equals(old.graph.ids(node)):
-            raise SystemExit(f"the {node} nodes have changed: the old model cannot read the new data")
     folder = work / "models" / f"{old.folder.name}-on-{graph.content_hash[:8]}"
     if not folder.exists():
         draft = folder.with_suffix(".draft")
@@ -99,9 +96,26 @@ def still_running(old: Trained, compiled: tuple[Graph, GraphSpec], work: Path) -
         shutil.copytree(old.folder, draft, ignore=shutil.ignore_patterns("*.npy"))
         content = json.loads((draft / CONFIG).read_text(encoding="utf-8"))
         content["graph"] = graph.content_hash
+        _move_learned_ids(draft / WEIGHTS, content["inputs"], old.graph, graph)
         (draft / CONFIG).write_text(json.dumps(content), encoding="utf-8")
         draft.replace(folder)
     return replace(old, graph=graph, spec=spec, folder=folder)
+
+
+def _move_learned_ids(path: Path, inputs: dict[str, Any], old: Graph, new: Graph) -> None:
+    """Learned ids are positions: to each node of the new graph its vector, or the shared one if it had none."""
+    weights = load_file(path)
+    for type_, node in enumerate(sorted(inputs)):
+        places = torch.from_numpy(locate(new.ids(node), old.ids(node), node))
+        for place, entry in enumerate(inputs[node]):
+            if entry["kind"] == "id":
+                entry["rows"] = len(places) + 1
+                table, seen = (f"encoder.inputs.{type_}.{what}{place}" for what in ("tables.", "seen_"))
+                shared = weights[table].shape[0] - 1
+                rows = torch.where(places >= 0, places, shared)
+                weights[table] = weights[table][torch.cat([rows, torch.tensor([shared])])]
+                weights[seen] = (places >= 0) & weights[seen][places.clamp(min=0)]
+    save_file(weights, path)
 
 
 def align(

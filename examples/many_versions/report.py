@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from chains import Chain, Experiment
 from consumer import Ranker, Scene, Served, cut_to, served
-from market import VERSIONS, compile_graph
+from market import compile_graph
 from releases import NODES, fidelity, still_running
 
 from star_platform.compat.pairs import locate
@@ -51,7 +51,8 @@ def report(experiment: Experiment) -> dict[str, Any]:
                     for method in scene.scores
                 },
             }
-    for name, scene in own_scenes(chains, experiment.setting.training).items():
+    own = {} if experiment.setting.same_day else own_scenes(chains, experiment.setting.training)
+    for name, scene in own.items():
         found["own"][name] = {
             method: {
                 "auc": scene.auc(method).as_json(),
@@ -93,19 +94,21 @@ def _cell(figure: Mapping[str, float | None], sign: str = "") -> str:
 
 def consumer_scenes(experiment: Experiment, chains: Mapping[str, Chain]) -> dict[str, tuple[Scene, dict[str, Any]]]:
     """The frozen ranker on its own test weeks (everything as of r1), and on the weeks after r3 (as served then)."""
-    first, last = experiment.first, VERSIONS[-1]
+    first, last = experiment.first, experiment.versions[-1]
     own, later = (read_impressions(experiment.data[number]) for number in (1, last.number))
     training = np.arange(len(own.applied)) < own.cut
     stored = {node: first.vectors(node) for node in NODES}
     ranker, bare = Ranker(own, training, stored), Ranker(own, training, None)
-    compiled = compile_graph(experiment.work, experiment.data[last.number], VERSIONS[0].branches)
-    kept = still_running(first, compiled, experiment.work)
-    fresh = {node: kept.vectors(node) for node in NODES}
+    scenes: list[tuple[Any, ...]] = [
+        (OWN_WEEKS, own, ~training, stored, first.graph.as_of + 1, first.graph, first.version.as_of)
+    ]
+    if not experiment.setting.same_day:  # then nobody knows more, and there is no later day
+        compiled = compile_graph(experiment.work, experiment.data[last.number], first.version.branches)
+        kept = still_running(first, compiled, experiment.work)
+        fresh = {node: kept.vectors(node) for node in NODES}
+        scenes.append(("after r3", later, np.ones(len(later.applied), np.bool_), fresh, None, compiled[0], last.as_of))
     found = {}
-    for name, impressions, rows, reference, moment, graph, at in (
-        (OWN_WEEKS, own, ~training, stored, first.graph.as_of + 1, first.graph, VERSIONS[0].as_of),
-        ("after r3", later, np.ones(len(later.applied), np.bool_), fresh, None, compiled[0], last.as_of),
-    ):
+    for name, impressions, rows, reference, moment, graph, at in scenes:
         scene = Scene(impressions.applied[rows], impressions.ids["member"][rows])
         scene.scores["own columns only"] = bare.scores(impressions, None)[rows]
         for method, vectors in _given(reference, chains, moment, first.version.dim).items():

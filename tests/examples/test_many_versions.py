@@ -40,8 +40,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _report(work: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((work / "report.json").read_text(encoding="utf-8"))
+def _report(work: Path, name: str = "report") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((work / f"{name}.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -78,3 +78,18 @@ def test_a_release_that_is_trained_again_is_the_same(work: Path, tmp_path: Path)
     _run(copy)
     assert (again / "alignment.safetensors").read_bytes() == weights
     assert _report(copy) == _report(work)
+
+
+def test_learned_ids_are_settings_of_their_own(work: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "work"
+    shutil.copytree(work, copy)
+    known = {path.name for path in (copy / "models").iterdir()}
+    _run(copy, "--ids", "alone")
+    report = _report(copy, "report-ids-alone")
+    assert report["consumer"].keys() == _report(work)["consumer"].keys()
+    assert report["fidelity"].keys() == MAPPED
+    assert len({path.name for path in (copy / "models").iterdir()} - known) == 7  # r1 is kept running among new nodes
+    _run(copy, "--ids", "alone", "--same-day")
+    report = _report(copy, "report-ids-alone-same-day")
+    assert {name.partition(":")[0] for name in report["consumer"]} == {"as of r1"}
+    assert not report["own"]  # the stored vectors of r1 have seen the test edges of that day
