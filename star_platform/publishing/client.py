@@ -67,7 +67,7 @@ class Vectors(_Pair):
 class _Client:
     """What the two clients share: everything but the waiting for the store."""
 
-    _told: ClassVar[set[tuple[Path, int]]] = set()
+    _told: ClassVar[set[tuple[Path, int, str | None]]] = set()
     _telling: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
@@ -151,8 +151,8 @@ class _Client:
         return Vectors(vectors, found, resolved.release, resolved.space)
 
     def _tell(self, resolved: Resolved, notice: Mapping[str, Any]) -> None:
-        """Warn once per process and release."""
-        key = (self.feature_repo, resolved.release)
+        """Warn once per process and release, and again when there is something new to tell of it."""
+        key = (self.feature_repo, resolved.release, notice.get("text"))
         if key in self._told:
             return
         with self._telling:

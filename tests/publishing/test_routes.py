@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from star_platform.publishing.usage import read_usage
 from tests.publishing.conftest import RANKER, Shop, make_map, make_shop, vectors_of
 from tests.publishing.stores import use_store
 
+_NUMBERS = itertools.count()
 URLS = {"star-redis": "redis_url", "star-postgres": "postgres_database"}
 
 
@@ -34,14 +36,15 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """r1 with 8 dimensions, r2 with 12 and some other members; a ranker pinned to r1, r2 active."""
     shop = make_shop(tmp_path)
     url = request.getfixturevalue(URLS[request.param]) if request.param in URLS else ""
-    use_store(shop.repo, request.param, url, f"routes_{os.getpid()}", route_ttl_seconds=0)
+    project = f"routes_{os.getpid()}_{next(_NUMBERS)}"  # counts of an earlier test may be flushed late
+    use_store(shop.repo, request.param, url, project, route_ttl_seconds=0)
     shop.publish(1, vectors_of(1, 300, 40))
     members, jobs = vectors_of(2, 310, 40, 12)
     shop.publish(2, [NodeVectors("member", pa.array(members.ids.to_numpy() + 30), members.vectors), jobs])
     shop.set(2, RANKER)
     yield shop
     if request.param == "star-redis":
-        redis.Redis.from_url(url).delete(f"star:usage:routes_{os.getpid()}")
+        redis.Redis.from_url(url).delete(f"star:usage:{project}")
     for release in shop.state.releases:
         shop.publisher.purge(release, work_dir=shop.work_dir(release.number))
 

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "malformed"
 CASES = sorted(FOLDER.glob("*.yaml"))
 VARIABLES = {"data": "data"}
 CONNECTIONS = ("warehouse",)
-ELSEWHERE = {"S023", "S043", "S054", "S055", "S056"}
+ELSEWHERE = {"S023", "S043", "S054", "S055", "S056", "S057", "S058", "S059", "S060"}
 """Codes that need several files, a consumer file or a broken link: tested in test_across_files and test_consumers."""
 
 
