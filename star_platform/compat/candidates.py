@@ -120,6 +120,9 @@ def choose(
         found = _direct(task, split.fit, config, weigh)
         composed, warnings = _composed(task, before)
         found += composed
+        if not found and task.reference.through is not None and len(split.fit):
+            sums = moments(split.fit, weigh(split.fit))  # only a residual map leads there: nothing composes with it
+            found.append(_map(task, *_linear(sums, config)))
         if learned is not None:
             found.append(_map(task, Linear(np.asarray(learned, np.float64), np.zeros(learned.shape[1])), "joint"))
     if not found:

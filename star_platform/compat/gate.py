@@ -72,18 +72,26 @@ def judge_geometry(node: str, figures: Mapping[str, Any], gate: CompatGate) -> J
         ("5th percentile of cosine", "cosine_p5", gate.min_cosine_p5),
         ("neighbour overlap@10", "overlap_10", gate.min_overlap),
     )
+    measured = [limit for limit in limits if limit[1] != "overlap_10" or figures.get("overlap_10") is not None]
+    unknown = [what for what, name, _ in measured if not _finite(figures.get(name))]  # few entities have no overlap
     low = [
         f"{node}: {what} {figures[name]:.3f} is below {limit:g}"
         for what, name, limit in limits
-        if figures.get(name) is not None and figures[name] < limit
+        if _finite(figures.get(name)) and figures[name] < limit
     ]
     low += [
         f"{node}: mean cosine {part['cosine_mean']:.3f} of the {part['n']} with {part['kind']} {part['name']} is below "
         f"{gate.min_slice_cosine:g}"
         for part in figures.get("slices", ())
-        if part["n"] >= gate.min_rows and part["cosine_mean"] < gate.min_slice_cosine
+        if part["n"] >= gate.min_rows and not part["cosine_mean"] >= gate.min_slice_cosine
     ]
+    if unknown and not low:
+        return Judgement("inconclusive", (f"{node}: {', '.join(unknown)} cannot be told from its held-out entities",))
     return Judgement("fail", tuple(low)) if low else Judgement("unproven", (f"{node}: judged by geometry alone",))
+
+
+def _finite(figure: Any) -> bool:
+    return figure is not None and math.isfinite(figure)
 
 
 def judge_scores(figures: Mapping[str, Any], margin: float, gate: CompatGate) -> Judgement:
@@ -97,7 +105,9 @@ def judge_scores(figures: Mapping[str, Any], margin: float, gate: CompatGate) ->
         return Judgement("inconclusive", (reason,))
     calibration = figures["calibration"]
     broken = []
-    if calibration is not None and abs(calibration["ratio"] - 1.0) > gate.calibration:
+    if calibration is not None and calibration["ratio"] is None:
+        broken.append("scores on mapped vectors are no probabilities any more")
+    elif calibration is not None and abs(calibration["ratio"] - 1.0) > gate.calibration:
         broken.append(
             f"observed / expected moves from {calibration['old']:.3f} to {calibration['mapped']:.3f}, more than "
             f"{gate.calibration:.0%}"

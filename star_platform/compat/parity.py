@@ -57,6 +57,7 @@ def measure(
     mapped = _score(scorer, cases, both, mapping, new_rows)
     compared = _Compared(labels, old, mapped, None if cases.clusters is None else cases.clusters[both], resamples, seed)
     only_new = np.flatnonzero(in_new & ~in_old)
+    strangers = _score(scorer, cases, only_new, mapping, new_rows)
     return {
         "nodes": sorted(served),
         "rows": len(both),
@@ -66,14 +67,20 @@ def measure(
         "gone": int((in_old & ~in_new).sum()),
         "auc": compared.difference(),
         "calibration": _calibration(labels, old, mapped),
-        "ks": float(ks_2samp(old, mapped).statistic) if len(both) else None,
+        "ks": _shift(old, mapped),
         "slices": _slices(compared, served, {node: rows[both] for node, rows in new_rows.items()}),
         "new_entities": {
             "rows": len(only_new),
             "positives": int((cases.labels[only_new] > 0).sum()),
-            "auc": auc(cases.labels[only_new], _score(scorer, cases, only_new, mapping, new_rows)),
+            "auc": auc(cases.labels[only_new], strangers),
+            "observed_over_expected": _alone(cases.labels[only_new], strangers),
         },
     }
+
+
+def _alone(labels: NDArray[np.int8], scores: Float64Array) -> float | None:
+    """Observed / expected where there is nothing to compare with; None for scores that are no probabilities."""
+    return float((labels > 0).sum() / scores.sum()) if len(scores) and _probabilities(scores) else None
 
 
 def _everywhere(rows: Mapping[str, NDArray[np.int64]], count: int) -> NDArray[np.bool_]:
@@ -104,18 +111,30 @@ def _score(
     return out
 
 
-def _calibration(labels: NDArray[np.int8], old: Float64Array, mapped: Float64Array) -> dict[str, float] | None:
-    """Observed / expected positives before and after, and their ratio; None for scores that are no probabilities."""
-    if not len(labels) or min(old.min(), mapped.min()) < 0.0 or max(old.max(), mapped.max()) > 1.0:
-        return None
-    if old.sum() <= 0.0 or mapped.sum() <= 0.0:
+def _calibration(labels: NDArray[np.int8], old: Float64Array, mapped: Float64Array) -> dict[str, float | None] | None:
+    """Observed / expected positives before and after, and their ratio; None for scores that are no probabilities.
+
+    The old scores decide what the consumer's scores are. Where mapped ones are no probabilities any more, `mapped` and
+    `ratio` are None: the calibration is lost.
+    """
+    if not len(labels) or not _probabilities(old):
         return None
     observed = float((labels > 0).sum())
+    kept = _probabilities(mapped)
     return {
         "old": observed / float(old.sum()),
-        "mapped": observed / float(mapped.sum()),
-        "ratio": float(old.sum() / mapped.sum()),
+        "mapped": observed / float(mapped.sum()) if kept else None,
+        "ratio": float(old.sum() / mapped.sum()) if kept else None,
     }
+
+
+def _probabilities(scores: Float64Array) -> bool:
+    return bool(scores.min() >= 0.0 and scores.max() <= 1.0 and scores.sum() > 0.0)
+
+
+def _shift(old: Float64Array, mapped: Float64Array) -> float | None:
+    """Kolmogorov-Smirnov distance of the scores before and after."""
+    return float(ks_2samp(old, mapped).statistic) if len(old) else None
 
 
 class _Compared:
@@ -158,6 +177,11 @@ class _Compared:
             }
         return out
 
+    def scores(self, chosen: NDArray[np.int64]) -> dict[str, Any]:
+        """Calibration of some rows, and how far their scores shift."""
+        labels, old, mapped = self.labels[chosen], self.old[chosen], self.mapped[chosen]
+        return {"calibration": _calibration(labels, old, mapped), "ks": _shift(old, mapped)}
+
     def _sigma(
         self, rows: NDArray[np.int64], labels: NDArray[np.int8], old: Float64Array, mapped: Float64Array
     ) -> float | None:
@@ -176,7 +200,7 @@ class _Compared:
 def _slices(
     compared: _Compared, served: Mapping[str, Served], rows: Mapping[str, NDArray[np.int64]]
 ) -> list[dict[str, Any]]:
-    """The paired difference in every part of every node type's entities that has rows."""
+    """Paired difference, calibration and shift of scores in every part of every node type's entities with rows."""
     parts = [
         (node, each.kind, label, np.flatnonzero(chosen))
         for node in served
@@ -187,5 +211,6 @@ def _slices(
     return [
         {"node": node, "kind": kind, "name": label, "rows": len(chosen)}
         | compared.difference(chosen, tests=max(1, len(parts)))
+        | compared.scores(chosen)
         for node, kind, label, chosen in parts
     ]

@@ -45,7 +45,7 @@ def measured(
         "release": consumer.release,
         "nodes": list(consumer.nodes),
         "need": consumer.need,
-        "margin": config.gate.epsilon if consumer.margin is None else consumer.margin,
+        "margin": consumer.margin,
         "missing": dict(missing),
         "parity": None,
         "problem": None,
@@ -58,8 +58,13 @@ def measured(
         entry["problem"] = str(error)
         return entry
     for part in entry["parity"]["slices"]:
-        part["verdict"] = slice_verdict(part, entry["margin"], config.gate)
+        part["verdict"] = slice_verdict(part, margin_of(entry, config.gate), config.gate)
     return entry
+
+
+def margin_of(entry: Report, gate: CompatGate) -> float:
+    """AUC that a consumer may lose: its own margin, or the project's as it is now."""
+    return gate.epsilon if entry["margin"] is None else float(entry["margin"])
 
 
 def _parity(
@@ -98,7 +103,7 @@ def judge(entry: Report, maps: Sequence[Report], gate: CompatGate) -> Judgement:
     scored: set[str] = set()
     if entry["parity"] is not None:
         scored = set(entry["parity"]["nodes"])
-        parts.append(judge_scores(entry["parity"], entry["margin"], gate))
+        parts.append(judge_scores(entry["parity"], margin_of(entry, gate), gate))
     elif entry["problem"] is not None:
         scored = set(entry["nodes"])
         parts.append(Judgement("inconclusive", (entry["problem"],)))

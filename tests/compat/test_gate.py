@@ -16,7 +16,7 @@ from star_platform.compat.geometry import mean_old
 from star_platform.compat.geometry import measure as geometry
 from star_platform.compat.model import Vectors
 from star_platform.compat.pairs import pair
-from star_platform.compat.parity import Served, measure
+from star_platform.compat.parity import Served, _calibration, measure
 from star_platform.compat.slices import Slicing
 from star_platform.evaluation.auc import auc, delong
 
@@ -249,3 +249,25 @@ def test_the_rows_that_it_asks_for_do_tell() -> None:
     assert 500 < needed < 60_000
     large = measure(*world(rows=needed, entities=60_000, error=0.1), resamples=200, seed=0)
     assert (large["auc"]["high"] - large["auc"]["low"]) / 2 == pytest.approx(0.005, rel=0.3)
+
+
+def test_figures_that_cannot_be_told_prove_nothing() -> None:
+    nan = float("nan")
+    undefined = {"n": 500, "r2": nan, "cosine_mean": nan, "cosine_p5": nan, "overlap_10": nan, "slices": []}
+    assert judge_geometry("member", undefined, CompatGate()).verdict == "inconclusive"
+    assert judge_geometry("member", {**undefined, "r2": None}, CompatGate()).verdict == "inconclusive"
+    good = {"n": 500, "r2": 0.99, "cosine_mean": 0.99, "cosine_p5": 0.99, "overlap_10": 0.9}
+    strange = [{"kind": "cohort", "name": "a", "n": 500, "cosine_mean": nan}]
+    assert judge_geometry("member", {**good, "slices": strange}, CompatGate()).verdict == "fail"
+    assert judge_geometry("member", {**good, "slices": []}, CompatGate()).verdict == "unproven"
+
+
+def test_scores_that_stop_being_probabilities_lose_their_calibration() -> None:
+    labels = np.array([0, 1] * 200, dtype=np.int8)
+    old = np.where(labels > 0, 0.9, 0.05)
+    mapped = old.copy()
+    mapped[0] = 1.01
+    found = _calibration(labels, old, mapped)
+    assert found is not None
+    assert found["ratio"] is None
+    assert _calibration(labels, old * 3, old) is None, "logits were never calibrated"
