@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from star_platform.errors import PublishError
-from star_platform.publishing.layout import make_layout
+from star_platform.publishing.layout import Layout, make_layout
 from star_platform.publishing.model import FeastState, PublishedNode, PublishedRelease
 from star_platform.publishing.prepare import Prepared
 from star_platform.publishing.usage_sinks import store_family
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+_POSTGRES_NAME = 63
+"""Bytes of an identifier; Postgres drops the rest without an error."""
 
 
 def published_node_of(item: Prepared, spaces: Mapping[str, str], as_of: int) -> PublishedNode:
@@ -58,15 +61,32 @@ def as_known(state: FeastState, release: PublishedRelease) -> PublishedRelease:
 
 
 def check_names(store: FeatureStore, state: FeastState) -> None:
-    """Raises PublishError F052 when two versions would share a field of Redis."""
-    if store_family(store.config) != "redis":
-        return
-    from star_platform.publishing import redis
+    """Before anything is written: do all versions of `state` have a place of their own in the online store?
 
-    redis.check_names(
-        [
-            make_layout(store.project, name, release.number, node.key_type, node.dim)
-            for release in state.in_order()
-            for name, node in release.nodes.items()
-        ]
-    )
+    Raises:
+        PublishError: F052 two versions would share a field of Redis, F057 Postgres would cut the name of a table.
+    """
+    family = store_family(store.config)
+    layouts = [
+        make_layout(store.project, name, release.number, node.key_type, node.dim)
+        for release in state.in_order()
+        for name, node in release.nodes.items()
+    ]
+    if family == "postgres":
+        _check_lengths(layouts)
+    elif family == "redis":
+        from star_platform.publishing import redis
+
+        redis.check_names(layouts)
+
+
+def _check_lengths(layouts: list[Layout]) -> None:
+    for layout in layouts:
+        index = f"{layout.table}_ek"  # Feast's, the longest name that a version has
+        if len(index.encode()) > _POSTGRES_NAME:
+            raise PublishError(
+                "F057",
+                f"the name {index} has {len(index.encode())} bytes, and Postgres cuts it at {_POSTGRES_NAME}:"
+                f" two versions of {layout.node} could be one table",
+                hint="give the project in feature_store.yaml or the node type a shorter name",
+            )

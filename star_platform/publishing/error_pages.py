@@ -163,6 +163,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         " an event time after all that are there, or past training rows would see them.",
         fix="Pass `as_of`, the newest event of the new data. Vectors of another model are another release.",
     ),
+    "F057": ErrorPage(
+        "A name that Postgres would cut",
+        "Postgres keeps 63 bytes of a table's name and drops the rest without an error. The number of the release is at"
+        " the end of `<project>_<node>_embedding_vN`, so two versions could be one table, and publishing the one would"
+        " destroy the other. Nothing was written.",
+        fix="Give the project in feature_store.yaml or the node type a shorter name.",
+    ),
     "F041": ErrorPage(
         "Feast's registry is out of step",
         "Feast's registry is derived from ours. They differ, most likely because a process died between the two"

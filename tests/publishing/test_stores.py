@@ -249,3 +249,14 @@ def test_a_store_that_cannot_remove_says_so(tmp_path: Path) -> None:
     shop.publisher.verify(release, shop.vectors[1])
     with pytest.raises(PublishError, match="F055"):
         shop.publisher.purge(release, work_dir=shop.work_dir(1))
+
+
+def test_a_table_whose_name_postgres_would_cut_is_not_written(tmp_path: Path, postgres_database: str) -> None:
+    shop = make_shop(tmp_path)
+    for project, fits in (("p" * 39, True), ("p" * 40, False)):  # ..._member_embedding_v10_ek
+        use_store(shop.repo, "star-postgres", postgres_database, project)
+        if fits:
+            shop.publish(10, vectors_of(10, 50, 20))
+            continue
+        with pytest.raises(PublishError, match=r"F057.*64 bytes"):
+            shop.publish(10, vectors_of(10, 50, 20))
