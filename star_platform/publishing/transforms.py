@@ -54,7 +54,8 @@ def write_transforms(store: FeatureStore, state: FeastState) -> list[str]:
         view = compat_view(state.offline_root)
         store.provider.update_infra(store.project, [], [view], [], [], partial=True)
         _write(store, view, changed, _moment(state))
-        missing = [name for name, row in _known(store, list(changed)).items() if not _same(row, changed[name])]
+        held = _known(store, list(changed))
+        missing = [name for name, row in changed.items() if name not in held or not _same(row, held[name])]
         if missing:
             raise PublishError(
                 "F042",

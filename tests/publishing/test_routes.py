@@ -258,3 +258,14 @@ def test_a_route_is_looked_up_once_per_ttl() -> None:
     for thread in threads:
         thread.join()
     assert cache.get("member", 1) is None
+
+
+def test_a_row_that_the_store_lost_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = make_shop(tmp_path)
+    shop.publish(1, vectors_of(1, 50, 20))
+    state = replace(shop.state, active=1, notices={1: {"text": "ends soon"}})
+    with monkeypatch.context() as patch:
+        patch.setattr("star_platform.publishing.transforms._write", lambda *_: None)
+        with pytest.raises(PublishError, match=r"F042.*did not keep"):
+            shop.publisher.reconcile(state)
+    assert any(change.startswith("wrote") for change in shop.publisher.reconcile(state))
