@@ -116,6 +116,15 @@ def add_delta(prepared: Prepared, offline_root: Path, release: int, as_of: int, 
     _write_json(_marker(folder), {**known, "identity": identity, "deltas": [*known.get("deltas", []), entry]})
 
 
+def forget_unlisted(offline_root: Path, release: int, node: str) -> None:
+    """Delete what a call of `add_delta` left that was killed before the dataset named it."""
+    folder = dataset_folder(offline_root, release, node)
+    listed = {entry["file"] for entry in _read(_marker(folder)).get("deltas", [])}
+    for path in folder.glob("delta-*.parquet"):
+        if path.name not in listed:
+            path.unlink()
+
+
 def is_of(prepared: Prepared, offline_root: Path, release: int, as_of: int) -> bool:
     """Whether the dataset, whole or not, is one of these vectors."""
     marker = _marker(dataset_folder(offline_root, release, prepared.node))

@@ -90,6 +90,7 @@ def _sync_offline(
     progress: Progress,
 ) -> PublishedNode:
     """The record of the node type once its dataset holds `item`."""
+    offline.forget_unlisted(offline_root, release, item.node)
     if item.checksum == known.checksum:  # nothing new: the dataset is whole, or it is written again
         offline.export(item, offline_root, release, known.as_of, shard_rows, progress)
         try:

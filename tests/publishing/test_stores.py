@@ -260,3 +260,20 @@ def test_a_table_whose_name_postgres_would_cut_is_not_written(tmp_path: Path, po
             continue
         with pytest.raises(PublishError, match=r"F057.*64 bytes"):
             shop.publish(10, vectors_of(10, 50, 20))
+
+
+def test_a_sync_killed_before_its_delta_was_noted_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop(tmp_path)
+    first = shop.publish(1)
+    root, wanted, now = shop.publisher.offline_root, [changed(shop.vectors[1][0])], AS_OF + 9 * DAY
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "_write_json", lambda *_: (_ for _ in ()).throw(KeyError("power")))
+        with pytest.raises(KeyError):
+            shop.publisher.sync(first, wanted, as_of=now)
+    assert len(dataset.deltas(root / "r1" / "member")) == 1
+    done = shop.publisher.sync(first, wanted, as_of=now)
+    assert (done.release.nodes["member"].as_of, offline.newest(root, 1, "member")) == (now, now)
+    assert len(json.loads((root / "r1" / "member.json").read_text())["deltas"]) == 1
+    shop.publisher.verify(done.release, wanted)
