@@ -174,19 +174,26 @@ class PostgresWriter(FeastWriter):
     def remove(self, view: FeatureView, keys: pa.Array) -> int:
         from star_platform.publishing.layout import key_list
 
+        if not self._exists(view):
+            return 0
         names = key_list(layout_of(self._store.config, view), keys)
         query = "WITH gone AS (DELETE FROM {} WHERE entity_key = ANY(%s) RETURNING 1) SELECT count(*) FROM gone"
         return self._execute(view, query, names)
 
     def size(self, view: FeatureView, keys: pa.Array) -> tuple[int, int]:  # noqa: ARG002
-        table = f'"{layout_of(self._store.config, view).table}"'
-        if not self._execute(view, "SELECT count(to_regclass(%s))", table):
+        if not self._exists(view):
             return 0, 0
-        size = self._execute(view, "SELECT pg_total_relation_size(%s::regclass)", table)
+        size = self._execute(view, "SELECT pg_total_relation_size(%s::regclass)", self._quoted(view))
         return self._execute(view, "SELECT count(*) FROM {}"), size
 
     def drop(self, view: FeatureView) -> None:
         self._execute(view, "DROP TABLE IF EXISTS {}")
+
+    def _exists(self, view: FeatureView) -> bool:
+        return bool(self._execute(view, "SELECT count(to_regclass(%s))", self._quoted(view)))
+
+    def _quoted(self, view: FeatureView) -> str:
+        return f'"{layout_of(self._store.config, view).table}"'
 
     def _execute(self, view: FeatureView, query: str, *parameters: Any) -> int:
         """The number that a statement answers; `{}` is the version's table."""

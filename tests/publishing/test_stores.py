@@ -20,7 +20,7 @@ from star_platform.publishing import dataset, objects, offline
 from star_platform.publishing.model import NodeVectors, PublishedRelease, dataset_folder
 from star_platform.publishing.projection import open_store
 from star_platform.publishing.publish import Publisher
-from star_platform.publishing.purge import NOTHING, Freed
+from star_platform.publishing.purge import NOTHING, Freed, Ledger
 from star_platform.publishing.read import Reader
 from tests.publishing.conftest import AS_OF, DAY, RANKER, Shop, make_shop, vectors_of
 from tests.publishing.nursery import Nursery
@@ -190,6 +190,23 @@ def test_a_slow_purge_takes_its_time(shop: Shop, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("star_platform.publishing.purge.time.sleep", waited.append)
     assert shop.publisher.purge(release, rate=1_000, work_dir=shop.work_dir(1)).rows == 1_800
     assert sum(waited) > 1.5
+    assert shop.publisher.purge_size(release) == NOTHING
+
+
+def test_a_slow_purge_that_was_killed_after_its_last_step_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = shop.publish(1, vectors_of(1, 50, 20))
+    planned, noted = shop.publisher.purge_size(release), Ledger._add
+
+    def killed(ledger: Ledger, entry: dict[str, Any]) -> None:
+        if "freed" not in entry:
+            raise KeyError("power")
+        noted(ledger, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_add", killed)
+        with pytest.raises(KeyError):
+            shop.publisher.purge(release, rate=10**6, work_dir=shop.work_dir(1))
+    assert shop.publisher.purge(release, rate=10**6, work_dir=shop.work_dir(1)) == planned
     assert shop.publisher.purge_size(release) == NOTHING
 
 
