@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,19 +19,18 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from star_platform.errors import DependencyMissing, PublishError
 from star_platform.progress import SILENT, Progress
+from star_platform.publishing import dataset, offline
 from star_platform.publishing.model import FIELD, PublishedNode, dataset_folder, join_key
-from star_platform.publishing.offline import as_matrix
 
 Metric = Literal["cos", "ip", "l2sq"]
 
 EXACT_ROWS = 10_000
 """Up to so many vectors looking at all of them takes about a millisecond."""
 _FORMAT = 1
-_BATCH_ROWS = 16_384
 _FILES = ("index.usearch", "ids.arrow")
 
 
@@ -52,11 +50,12 @@ class AnnConfig:
 
 @dataclass(frozen=True, eq=False)
 class AnnIndex:
-    """An opened index of one node type of one release."""
+    """An opened index of one node type of one release. checksum: of the vectors that it was built of."""
 
     node: str
     release: int
     space: str
+    checksum: str
     dim: int
     metric: Metric
     ids: pa.Array
@@ -76,8 +75,8 @@ class AnnIndex:
 
 def ann_folder(offline_root: Path, release: int, node: str) -> Path:
     """Where the index of a release and node type lies."""
-    dataset = dataset_folder(offline_root, release, node)
-    return dataset.with_name(f"{dataset.name}.ann")
+    folder = dataset_folder(offline_root, release, node)
+    return folder.with_name(f"{folder.name}.ann")
 
 
 def export_index(
@@ -128,7 +127,7 @@ def open_index(offline_root: Path, release: int, node: str, *, space: str, verif
 
     Raises:
         DependencyMissing: D030 without the extra `ann`.
-        PublishError: F065 there is none, or it is damaged, or of another space.
+        PublishError: F065 there is none, or it is damaged, of another space, or of former vectors.
     """
     folder = ann_folder(offline_root, release, node)
     manifest = _read_manifest(folder)
@@ -136,6 +135,8 @@ def open_index(offline_root: Path, release: int, node: str, *, space: str, verif
         raise _unusable(node, release, "was not exported")
     if manifest["space"] != space:
         raise _unusable(node, release, "is of another embedding space")
+    if not is_current(offline_root, release, node, manifest["checksum"]):
+        raise _unusable(node, release, "is older than the vectors that were published into the release")
     if verify and any(_digest(folder / name) != manifest["files"][name] for name in _FILES):
         raise _unusable(node, release, "is damaged")
     index = _usearch().Index.restore(str(folder / _FILES[0]), view=True)
@@ -145,7 +146,12 @@ def open_index(offline_root: Path, release: int, node: str, *, space: str, verif
     ids = pa.ipc.open_file(pa.memory_map(str(folder / _FILES[1]))).read_all().column(0)
     ids = ids.combine_chunks() if ids.num_chunks != 1 else ids.chunk(0)
     metric: Metric = manifest["config"]["metric"]
-    return AnnIndex(node, release, space, int(manifest["dim"]), metric, ids, index)
+    return AnnIndex(node, release, space, manifest["checksum"], int(manifest["dim"]), metric, ids, index)
+
+
+def is_current(offline_root: Path, release: int, node: str, checksum: str) -> bool:
+    """Whether an index of vectors with `checksum` is of what the dataset holds now, as far as there is one to ask."""
+    return offline.checksum(offline_root, release, node) in (None, checksum)
 
 
 def remove_index(offline_root: Path, release: int, node: str) -> int:
@@ -180,19 +186,15 @@ def _build(
         pa.OSFile(str(draft / _FILES[1]), "wb") as file,
         pa.ipc.new_file(file, schema) as ids,
     ):
-        for batch in _batches(dataset_folder(offline_root, release, published.node)):
-            vectors = as_matrix(batch.column(FIELD), published.dim)
+        for batch in dataset.current(offline_root, release, published.node):
+            batch = batch.filter(pc.is_valid(batch.column(FIELD)))
+            vectors = offline.as_matrix(batch.column(FIELD), published.dim)
             index.add(np.arange(at, at + len(vectors), dtype=np.uint64), vectors, threads=threads)
             ids.write_batch(pa.RecordBatch.from_arrays([batch.column(join_key(published.node))], schema=schema))
             at += len(vectors)
             task.advance(len(vectors))
     index.save(str(draft / _FILES[0]))
     return at
-
-
-def _batches(folder: Path) -> Iterator[pa.RecordBatch]:
-    for path in sorted(folder.glob("*.parquet")):
-        yield from pq.ParquetFile(path).iter_batches(_BATCH_ROWS)
 
 
 def _facts(release: int, published: PublishedNode, config: AnnConfig) -> dict[str, Any]:

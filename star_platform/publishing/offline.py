@@ -142,6 +142,12 @@ def newest(offline_root: Path, release: int, node: str) -> int | None:
     return int(identity["as_of"]) if identity else None
 
 
+def checksum(offline_root: Path, release: int, node: str) -> str | None:
+    """Checksum of the vectors that a dataset stands for, None where there is no whole dataset."""
+    identity = _read(_marker(dataset_folder(offline_root, release, node))).get("identity")
+    return str(identity["checksum"]) if identity else None
+
+
 def remove(offline_root: Path, release: int, node: str) -> None:
     """Delete a dataset; what stays when this is interrupted is deleted by the next call."""
     folder = dataset_folder(offline_root, release, node)

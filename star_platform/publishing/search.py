@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from star_platform.errors import PublishError
-from star_platform.publishing.ann import AnnIndex, Metric, open_index
+from star_platform.publishing.ann import AnnIndex, Metric, is_current, open_index
 from star_platform.publishing.client import EmbeddingClient, Vectors
 from star_platform.publishing.model import FIELD
 from star_platform.publishing.snapshot import Resolved, Version
@@ -36,7 +36,10 @@ class Neighbours(NamedTuple):
 
 
 class EmbeddingSearch:
-    """Searches what an `EmbeddingClient` reads; indexes are opened once. metric: of stores that search themselves."""
+    """Searches what an `EmbeddingClient` reads; indexes are opened once, and again after a `Publisher.sync`.
+
+    metric: of stores that search themselves.
+    """
 
     def __init__(self, client: EmbeddingClient, *, metric: Metric = "cos") -> None:
         self._client = client
@@ -115,10 +118,10 @@ class EmbeddingSearch:
         if store_searches(self._client.store):
             return self._through_feast(version, vector, k)
         key = (version.node, version.release, version.space)
-        if key not in self._indexes:
-            root = Path(version.view.batch_source.path).parent.parent
-            self._indexes[key] = open_index(root, version.release, version.node, space=version.space)
-        index = self._indexes[key]
+        root = Path(version.view.batch_source.path).parent.parent
+        index = self._indexes.get(key)
+        if index is None or not is_current(root, version.release, version.node, index.checksum):
+            index = self._indexes[key] = open_index(root, version.release, version.node, space=version.space)
         rows, distances = index.search(vector[None, :], k)
         return Neighbours(index.ids.take(rows[0]).to_pylist(), distances[0])
 

@@ -20,7 +20,7 @@ from star_platform.publishing.ann import AnnConfig, ann_folder, export_index, op
 from star_platform.publishing.client import EmbeddingClient
 from star_platform.publishing.model import NodeVectors
 from star_platform.publishing.search import EmbeddingSearch, store_searches
-from tests.publishing.conftest import RANKER, Shop, make_shop
+from tests.publishing.conftest import AS_OF, DAY, RANKER, Shop, make_shop
 from tests.publishing.stores import use_store
 from tests.publishing.test_client import route
 
@@ -182,6 +182,29 @@ def test_an_index_that_is_not_of_these_vectors_is_not_used(indexed: Shop, tmp_pa
     with pytest.raises(PublishError, match=r"F065.*3000 were published"):
         export_index(root, 2, node)
     assert not ann_folder(root, 2, "member").exists()
+
+
+def test_an_index_follows_what_is_published_into_a_release(tmp_path: Path) -> None:
+    shop = make_shop(tmp_path)
+    use_store(shop.repo, "star-sqlite")
+    source = clustered(1)[1]
+    release, root = shop.publish(1, [source]), shop.state.offline_root
+    shop.set(1)
+    export_index(root, 1, release.nodes["job"])
+    vectors = source.vectors[5:].copy()  # five are gone, one has moved
+    vectors[0] *= -1
+    now = NodeVectors("job", source.ids[5:], vectors)
+    with EmbeddingClient(shop.repo, count_reads=False) as client:
+        search = EmbeddingSearch(client)
+        assert search.search(source.vectors[5], node="job", k=1).ids == ["job/00005"]
+        done = shop.publisher.sync(release, [now], as_of=AS_OF + 9 * DAY).release
+        for searched in (search, EmbeddingSearch(client)):
+            with pytest.raises(PublishError, match=r"F065.*older"):
+                searched.search(source.vectors[5], node="job", k=1)
+        export_index(root, 1, done.nodes["job"])
+        for query in (source.vectors[0], source.vectors[5], vectors[0]):
+            assert search.search(query, node="job", k=10).ids == exact(now, query, 10)[0]
+        assert len(search.search(vectors[0], node="job", k=1_000).ids) == 395
 
 
 def test_a_purge_takes_the_index_along(tmp_path: Path) -> None:
