@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from star_platform.compat.config import CompatGate
+from star_platform.planning.canonical import digest
 
 Verdict = Literal["pass", "unproven", "inconclusive", "fail"]
 SERVABLE: frozenset[Verdict] = frozenset({"pass", "unproven"})
@@ -38,6 +39,13 @@ class GateConsumer:
     cases: Mapping[str, Any] | None = None
     root: Path = Path()
     """What the paths of `scorer` and `cases` are relative to."""
+
+    @property
+    def asked(self) -> str:
+        """Identity of what its own model was asked; "" for a consumer without scorer or labelled set."""
+        if self.scorer is None or self.cases is None:
+            return ""
+        return digest([self.nodes, self.release, self.scorer, self.cases])
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def measured(
         "nodes": list(consumer.nodes),
         "need": consumer.need,
         "margin": consumer.margin,
+        "asked": consumer.asked,
         "missing": dict(missing),
         "parity": None,
         "problem": None,

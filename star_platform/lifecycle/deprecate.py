@@ -40,7 +40,8 @@ def deprecate(
         _check_state(number, release.state)
         known = look.deprecations.get(number)
         said = known if known is not None and known.announced else None
-        follower = _successor(look, number, successor if successor is not None else said.successor if said else None)
+        before = said.successor if said is not None and _stays(look, said.successor) else None
+        follower = _successor(look, number, successor if successor is not None else before)
         day = sunset if sunset is not None else said.sunset if said else _default(services)
         if said is None or (said.sunset, said.successor) != (day, follower):
             _check_day(services, day)
@@ -70,13 +71,17 @@ def _successor(look: Survey, number: int, wanted: int | None) -> int:
     """Where its readers are sent: a release that stays, so not one with a date of its own."""
     follower = wanted if wanted is not None else look.active
     found = look.releases.get(follower) if follower is not None else None
-    if found is not None and found.number != number and found.state in (_S.ACTIVE, _S.CANDIDATE):
+    if found is not None and found.number != number and _stays(look, found.number):
         return found.number
     what = "no release is active" if follower is None else f"r{follower} cannot follow r{number}"
     if found is not None and found.number != number:
         what += f": it is {found.state}"
     active = f", such as r{look.active}" if look.active is not None else ""
     raise LifecycleError("L002", what, hint=f"name the active release or a candidate as successor{active}")
+
+
+def _stays(look: Survey, number: int) -> bool:
+    return look.releases[number].state in (_S.ACTIVE, _S.CANDIDATE)
 
 
 def _check_day(services: Services, day: date) -> None:

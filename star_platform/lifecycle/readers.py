@@ -57,10 +57,10 @@ class Facts:
         """Reads of this release by one consumer; None: by all who did not say who they are."""
         return [item for item in self.usage if item.release == self.release and item.consumer == consumer]
 
-    def elsewhere(self, consumer: str) -> date | None:
-        """The last day on which a consumer read any other release."""
+    def elsewhere(self, consumer: str) -> tuple[date, date] | None:
+        """The first and the last day on which a consumer read any other release."""
         days = [item.day for item in self.usage if item.release != self.release and item.consumer == consumer]
-        return max(days, default=None)
+        return (min(days), max(days)) if days else None
 
 
 def who_uses(facts: Facts, warnings: Sequence[str] = ()) -> WhoUses:
@@ -132,20 +132,17 @@ def _standing(
         return _mapped(facts, file, nodes)
     if name is None:
         return "blocked", (f"does not say who it is, and read it on {observed.last}",)
-    later = facts.elsewhere(name)
-    if later is not None and later > observed.last:
-        return "moved", (f"read another release on {later}, after it read {facts.name} last",)
     return "blocked", (f"has no consumer file that says what it needs, and read it on {observed.last}",)
 
 
 def _left(facts: Facts, file: Consumer, observed: Observed) -> str | None:
     """Why a consumer that declares another release is no reader of this one any more, if that is so.
 
-    Days are all there is to compare: on the day of its move a declared consumer has read both.
+    Days are all there is to compare. On the day of its move it has read both; who read both before has not left yet.
     """
-    later = facts.elsewhere(file.name)
-    if later is not None and later >= observed.last:
-        return f"declares {file.release}, and read another release on {later}"
+    other = facts.elsewhere(file.name)
+    if other is not None and (other[1] > observed.last or other[0] == observed.last):
+        return f"declares {file.release}, and read another release on {other[1]}"
     if file.release == LATEST and facts.left_front is not None and observed.last <= facts.left_front:
         return f"declares latest, which was {facts.name} until {facts.left_front}"
     return None
@@ -195,8 +192,10 @@ def _disagreements(facts: Facts, reader: Reader) -> list[str]:
         lines.append(f"somebody reads {facts.name} without saying who it is")
     elif reader.declared is None and recent:
         lines.append(f"{reader.label} reads {facts.name}, but declares nothing")
-    if reader.declared is not None and reader.declared not in meant and recent and reader.standing != "moved":
-        lines.append(f"{reader.label} declares {reader.declared}, but reads {facts.name}")
+    if reader.declared is not None and reader.declared not in meant and recent:
+        verb = "read" if reader.standing == "moved" else "reads"
+        until = f" until {seen.last}" if seen is not None and reader.standing == "moved" else ""
+        lines.append(f"{reader.label} declares {reader.declared}, but {verb} {facts.name}{until}")
     file = next((item for item in facts.declared if item.name == reader.name), None)
     extra = sorted({item.node for item in facts.of(reader.name)} - set(file.nodes)) if file is not None else []
     if extra:

@@ -64,8 +64,9 @@ def retire(
         forced: tuple[Reader, ...] = ()
         if state is not _S.RETIRED:
             _check(look, number, state)
-            moved = rerouted(look, number)
-            forced = _retire(look, number, actor, reason, moved, force_reason, lease)
+            moved, ended = rerouted(look, number)
+            notes = [*(route.note() for route in moved), *(route.end() for route in ended)]
+            forced = _retire(look, number, actor, reason, notes, force_reason, lease)
         services.feast.reconcile(services.feast_state())
         if materialise:
             _materialise(services, number, actor, lease)
@@ -119,24 +120,34 @@ def _kept(look: Survey) -> frozenset[int]:
     return frozenset(sorted(native)[-count:]) if count else frozenset()
 
 
-def rerouted(look: Survey, number: int) -> tuple[Route, ...]:
-    """Routes of older releases that go through this one, replaced by routes from the active release.
+def rerouted(look: Survey, number: int) -> tuple[tuple[Route, ...], tuple[Route, ...]]:
+    """Routes of older releases that go through this one: those that take their place, and those that end.
 
-    Raises LifecycleError L007 when the active release has no map that may take the place of one of them.
+    A route ends where the active release has no map that may take its place and nobody is left whom it answers.
+    Raises LifecycleError L007 where somebody is.
     """
-    found = []
+    moved, ended = [], []
     for old in look.routes_through(number):
         maps = {item.node: item for item in look.services.maps(old.target)}
         new = maps.get(old.node)
         refusal = _refusal(look, old, new)
-        if new is None or refusal is not None:
+        if new is not None and refusal is None:
+            moved.append(Route(new.node, new.source, new.target, new.artefact))
+        elif not _read(look, old):
+            ended.append(old)
+        else:
             raise LifecycleError(
                 "L007",
                 f"r{old.target} is answered from r{number} through {old.name}, and {refusal}",
-                hint=f"keep r{number}, or retrain the readers of r{old.target} and purge it first",
+                hint=f"keep r{number} until its readers have moved: star-platform who-uses r{old.target}",
             )
-        found.append(Route(new.node, new.source, new.target, new.artefact))
-    return tuple(found)
+    return tuple(moved), tuple(ended)
+
+
+def _read(look: Survey, route: Route) -> bool:
+    """Whether anybody is left whom the route answers."""
+    readers = look.who_uses(route.target).readers
+    return any(reader.standing in ("served", "blocked") and route.node in reader.nodes for reader in readers)
 
 
 def _refusal(look: Survey, old: Route, new: ServingMap | None) -> str | None:
@@ -158,7 +169,7 @@ def _retire(
     number: int,
     actor: str,
     reason: str,
-    moved: Sequence[Route],
+    rerouting: Sequence[Note],
     force_reason: str | None,
     lease: Lease,
 ) -> tuple[Reader, ...]:
@@ -173,7 +184,7 @@ def _retire(
             f"move them to r{look.active}, or declare what they need in consumers/; `star-platform who-uses r{number}`",
             (*who.blocking, *others),
         )
-    notes = [route.note() for route in (*_routes(look, number, who.readers), *moved)]
+    notes = [*(route.note() for route in _routes(look, number, who.readers)), *rerouting]
     if who.blocking:
         labels = [reader.label for reader in who.blocking]
         notes.insert(0, Note(FORCED, number, {"step": "retire", "readers": labels}, force_reason or ""))
@@ -212,4 +223,5 @@ def _materialise(services: Services, number: int, actor: str, lease: Lease) -> N
         if route.target == number and source is not None and target is not None:
             services.feast.materialise(route, source, target, progress=services.progress)
             nodes.append(route.node)
-    services.registry.note(MATERIALISED, number, actor, {"nodes": sorted(nodes)}, lease=lease)
+    if nodes:
+        services.registry.note(MATERIALISED, number, actor, {"nodes": sorted(nodes)}, lease=lease)

@@ -50,6 +50,8 @@ class Status:
 
 def status(services: Services) -> Status:
     """The life of all releases as of now; raises nothing for an online store that is down, and says so instead."""
+    if services.registry.status().state == "absent":
+        return Status(None, (), (), ())
     look = survey(services, strict=False)
     return Status(look.active, tuple(_line(look, number) for number in look.releases), all_notices(look), look.warnings)
 

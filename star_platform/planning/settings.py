@@ -42,6 +42,9 @@ class StageSettings:
     gate_inputs: str = ""
     """Identity of what the compat gate asks besides vectors: consumers, their scorers and labelled sets."""
 
+    scorers: str = ""
+    """Identity of the frozen models that consumers bring to the gate: another one makes a release of its own."""
+
     @property
     def maps(self) -> bool:
         """Whether a release has compat maps to make."""
@@ -63,11 +66,12 @@ ALIGNMENT_FIELDS = frozenset({"mode", "align_weight", "align_batch", "holdout", 
 
 def settings_json(settings: StageSettings) -> dict[str, Any]:
     """The settings by section, as recorded."""
+    compat = {**settings.compat, "scorers": settings.scorers} if settings.scorers else settings.compat
     sections: Mapping[str, Any] = {
         "text": {"fingerprint": settings.text_fingerprint, **settings.text},
         "training": settings.training,
         "evaluation": settings.evaluation,
         "publishing": settings.publishing,
-        "compat": settings.compat,
+        "compat": compat,
     }
     return {name: canonical(section) for name, section in sections.items()}

@@ -42,7 +42,6 @@ def open_lifecycle(project: Project, progress: Progress = SILENT) -> Lifecycle:
 def serving_maps(project: Project, target: int) -> tuple[ServingMap, ...]:
     """The maps from the active release to an older one, judged by the gate as star.yaml has it now."""
     from star_platform.compat.gate import judge_geometry
-    from star_platform.compat.verdicts import judge
     from star_platform.lifecycle.model import ServingMap
 
     active, gate = project.registry.active(), project.file.compat.gate
@@ -53,7 +52,6 @@ def serving_maps(project: Project, target: int) -> tuple[ServingMap, ...]:
     if artefact is None:
         return ()
     details: Mapping[str, Any] = artefact.details
-    readers = [entry for entry in details["gate"]["consumers"] if entry["release"] == target]
     return tuple(
         ServingMap(
             node=item["node"],
@@ -61,16 +59,36 @@ def serving_maps(project: Project, target: int) -> tuple[ServingMap, ...]:
             target=target,
             artefact=artefact.fingerprint,
             geometry=_judgement(judge_geometry(item["node"], item["figures"], gate)),
-            consumers={
-                entry["consumer"]: _judgement(judge(entry, details["maps"], gate))
-                for entry in readers
-                if item["node"] in entry["nodes"]
-            },
+            consumers=_own_verdicts(project, details, target, item["node"]),
             fidelity={name: value for name, value in item["figures"].items() if isinstance(value, float)},
         )
         for item in details["maps"]
         if item["target"] == target
     )
+
+
+def _own_verdicts(project: Project, details: Mapping[str, Any], target: int, node: str) -> dict[str, Judgement]:
+    """By consumer of `target` that reads `node`: what its own model said, as its file is now.
+
+    A scorer or a labelled set that the release has not asked proves nothing, whatever geometry says.
+    """
+    from star_platform.compat.verdicts import judge
+    from star_platform.lifecycle.model import Judgement
+    from star_platform.project.readers import at_the_gate
+
+    entries = {item["consumer"]: item for item in details["gate"]["consumers"] if item["release"] == target}
+    found = {}
+    for consumer in at_the_gate(project.consumers(), project.root):
+        if consumer.release != target or node not in consumer.nodes:
+            continue
+        entry = entries.get(consumer.name)
+        if entry is not None and entry["asked"] == consumer.asked:
+            current = {**entry, "margin": consumer.margin}
+            found[consumer.name] = _judgement(judge(current, details["maps"], project.file.compat.gate))
+        elif consumer.asked:
+            reason = "its scorer and labelled set were not asked when the active release was made: release again"
+            found[consumer.name] = Judgement("inconclusive", (reason,))
+    return found
 
 
 def _judgement(found: Any) -> Judgement:

@@ -264,14 +264,16 @@ class Project:
                 return work.start(shop, request, lease, rebuild=rebuild)
 
     def interrupted(self) -> Release | None:
-        """The newest release, if some of its stages were never finished."""
+        """The newest release, if some of its stages were never finished and nobody has given it up since."""
+        from star_platform.registry.states import ReleaseState
+
         releases = self.registry.releases()
-        if (
-            not releases
-            or releases[-1].record["stages"].keys() <= self.registry.done_stages(releases[-1].number).keys()
-        ):
+        newest = releases[-1] if releases else None
+        going = (ReleaseState.BUILDING, ReleaseState.FAILED, ReleaseState.CANDIDATE, ReleaseState.ACTIVE)
+        if newest is None or newest.state not in going:
             return None
-        return releases[-1]
+        done = newest.record["stages"].keys() <= self.registry.done_stages(newest.number).keys()
+        return None if done else newest
 
     def releases(self) -> tuple[Release, ...]:
         """Every release, oldest first; none where there is no registry yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,13 +75,18 @@ class Serving:
         from star_platform.release import PUBLISHED
 
         events, states, found = self.registry.events(), self._states(), {}
-        routed = {route.target for route in routes(events)}
+        routed: dict[int, list[str]] = {}
+        for route in routes(events):
+            routed.setdefault(route.target, []).append(route.node)
         for event in events:
             number = event.release
             if event.kind != PUBLISHED or number is None or states[number] is ReleaseState.FAILED:
                 continue
-            if states[number] is not ReleaseState.PURGED or number in routed:
-                found[number] = PublishedRelease.from_record(event.details)
+            release = PublishedRelease.from_record(event.details)
+            if states[number] is ReleaseState.PURGED:
+                release = replace(release, nodes={node: release.nodes[node] for node in routed.get(number, ())})
+            if release.nodes:
+                found[number] = release
         return found
 
     def native(self) -> dict[int, PublishedRelease]:
@@ -120,16 +125,18 @@ class Serving:
 
         Who follows `latest` reads those of its node types that the release has, and none before the first activation;
         who names a release gets all it asks for, or `FeastState.check` refuses. A release that is still to come has no
-        readers yet.
+        readers yet, and a purged one those of the node types that a map answers for.
         """
         from star_platform.publishing.model import ConsumerPin
 
-        published = self.published()
+        published, states = self.published(), self._states()
         pins = []
         for consumer in self.registry.consumers():
             if consumer.release != LATEST:
                 number, nodes = release_number(consumer.release), consumer.nodes
-                if number > max(published, default=0):
+                if number > max(published, default=0) or states.get(number) is ReleaseState.PURGED:
+                    nodes = tuple(node for node in nodes if number in published and node in published[number].nodes)
+                if not nodes:
                     continue
             elif active is not None and active in published:
                 number, nodes = active, tuple(node for node in consumer.nodes if node in published[active].nodes)

@@ -35,6 +35,7 @@ def stage_settings(project: Project) -> StageSettings:
         served=served,
         aligned_to=next((space for space in served if joint and space.release == base), None),
         gate_inputs=gate_inputs(project.consumers(), project.root),
+        scorers=gate_inputs([item for item in project.consumers() if item.scorer and item.cases], project.root),
     )
 
 

@@ -53,6 +53,10 @@ class Route:
         """The event that makes it so."""
         return Note(ROUTE, self.target, {"node": self.node, "source": self.source, "artefact": self.artefact})
 
+    def end(self) -> Note:
+        """The event that ends it: nothing answers for the node type any more."""
+        return Note(ROUTE, self.target, {"node": self.node, "source": None, "artefact": self.artefact})
+
 
 def deprecations(events: Iterable[Event], notice_days: int) -> dict[int, Deprecation]:
     """The date and the successor that hold for each release, by release number.
@@ -79,13 +83,15 @@ def deprecations(events: Iterable[Event], notice_days: int) -> dict[int, Depreca
 
 def routes(events: Iterable[Event]) -> tuple[Route, ...]:
     """The routes in use, one for each retired release and node type at most, by release and node type."""
-    found = {}
+    found: dict[tuple[int, str], Route] = {}
     for event in events:
-        if event.kind == ROUTE and event.release is not None:
-            facts = event.details
-            found[event.release, str(facts["node"])] = Route(
-                str(facts["node"]), int(facts["source"]), event.release, str(facts["artefact"])
-            )
+        if event.kind != ROUTE or event.release is None:
+            continue
+        facts, key = event.details, (event.release, str(event.details["node"]))
+        if facts["source"] is None:
+            found.pop(key, None)
+        else:
+            found[key] = Route(key[1], int(facts["source"]), event.release, str(facts["artefact"]))
     return tuple(route for _, route in sorted(found.items()))
 
 

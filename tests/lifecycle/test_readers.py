@@ -98,10 +98,18 @@ def test_who_declared_nothing_blocks_until_it_is_quiet(name: str | None, days_ag
     assert bool(found.disagreements) == (standing == "blocked")
 
 
-def test_a_stranger_has_moved_once_it_reads_only_another_release() -> None:
-    assert only(facts(usage=(read("stranger", days_ago=3), read("stranger", 2, 2)))).standing == "moved"
-    both = (read("stranger", days_ago=2), read("stranger", 2, 2))
-    assert only(facts(usage=both)).standing == "blocked", "on one day it read both: nobody knows which was later"
+def test_a_stranger_blocks_until_it_is_quiet_whatever_else_it_reads() -> None:
+    """Nobody has said that it moved: it may read this release once a week and another one every day."""
+    assert only(facts(usage=(read("stranger", days_ago=3), read("stranger", 2, 0)))).standing == "blocked"
+    assert only(facts(usage=(read("stranger", days_ago=30), read("stranger", 2, 0)))).standing == "quiet"
+
+
+def test_who_reads_both_day_after_day_has_not_moved() -> None:
+    both = tuple(read("ranker", release, ago) for release in (1, 2) for ago in (0, 1, 2))
+    found = only(facts((consumer("ranker", "r2"),), both))
+    assert found.standing == "served"
+    switched = (read("ranker", days_ago=0), read("ranker", 2, 0))
+    assert only(facts((consumer("ranker", "r2"),), switched)).standing == "moved", "today is the day of its move"
 
 
 def test_unknown_readers_never_move_because_they_are_many() -> None:

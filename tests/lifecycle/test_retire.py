@@ -199,6 +199,20 @@ def test_routes_through_a_retiring_release_move_to_the_active_one(world: World) 
     assert routes(world) == ["member:r3->r1", "member:r3->r2"]
 
 
+def test_a_route_that_nobody_needs_ends_and_frees_what_it_went_through(world: World) -> None:
+    two(world)
+    world.map(1)
+    world.life.retire(1, actor="ada")
+    world.life.purge(1, actor="ada")
+    world.release()
+    world.map(2)
+    del world.judged["member", 1]
+    assert routes(world) == ["member:r2->r1"]
+    world.life.retire(2, actor="ada")
+    assert routes(world) == ["member:r3->r2"]
+    assert world.life.purge(2, actor="ada").answered == ("member",)
+
+
 @pytest.mark.parametrize("later", [None, "fail"])
 def test_a_release_that_others_go_through_is_protected(sqlite_world: World, later: str | None) -> None:
     world = sqlite_world
