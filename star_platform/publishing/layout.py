@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -82,29 +83,36 @@ def make_layout(project: str, node: str, release: int, key_type: KeyType, dim: i
 
 
 def as_keys(layout: Layout, ids: Ids) -> pa.Array:
-    """`ids` as int64 or string [n]; raises PublishError F031 when they are of another type."""
-    if isinstance(ids, pa.Array):
-        fits = pa.types.is_int64(ids.type) if layout.key_type == "int64" else pa.types.is_string(ids.type)
-        if fits:
-            return ids
+    """`ids` as int64 or string [n], none of them null; raises PublishError F031 when they are of another type."""
     try:
-        if layout.key_type == "string":
-            return pa.array(list(ids), pa.string())
-        whole: npt.NDArray[Any] = np.asarray(ids)
-        if not len(whole):
-            return pa.array([], pa.int64())
-        if whole.dtype.kind == "O":
-            whole = np.asarray([int(item) for item in ids], dtype=np.int64)
-        if whole.dtype.kind == "u" and int(whole.max()) >= 2**63:
-            raise OverflowError(f"{whole.max()} has more than 64 bits with sign")  # noqa: TRY301
-        if whole.dtype.kind not in "iu":
-            raise TypeError(f"{whole.dtype} is not a whole number")  # noqa: TRY301
-        return pa.array(whole.astype(np.int64, copy=False))
+        keys = _to_keys(layout, ids)
+        if keys.null_count:
+            raise ValueError(f"{keys.null_count} of them are null")  # noqa: TRY301
     except (TypeError, ValueError, OverflowError) as error:
         kind = "whole numbers" if layout.key_type == "int64" else "text"
         raise PublishError(
             "F031", f"ids of {layout.node} are {kind}: {error}", hint="ask with the ids of the source tables"
         ) from error
+    return keys
+
+
+def _to_keys(layout: Layout, ids: Ids) -> pa.Array:
+    if isinstance(ids, pa.Array):
+        fits = pa.types.is_int64(ids.type) if layout.key_type == "int64" else pa.types.is_string(ids.type)
+        if fits:
+            return ids
+    if layout.key_type == "string":
+        return pa.array(list(ids), pa.string())
+    whole: npt.NDArray[Any] = np.asarray(ids)
+    if not len(whole):
+        return pa.array([], pa.int64())
+    if whole.dtype.kind == "O":  # a column of a data frame, perhaps of digits
+        whole = np.asarray([int(item) if isinstance(item, str) else index(item) for item in ids], dtype=np.int64)
+    if whole.dtype.kind == "u" and int(whole.max()) >= 2**63:
+        raise OverflowError(f"{whole.max()} has more than 64 bits with sign")
+    if whole.dtype.kind not in "iu":
+        raise TypeError(f"{whole.dtype} is not a whole number")
+    return pa.array(whole.astype(np.int64, copy=False))
 
 
 def key_blocks(layout: Layout, keys: pa.Array) -> Iterator[tuple[npt.NDArray[np.int64] | None, Bytes]]:
