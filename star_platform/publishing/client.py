@@ -165,7 +165,10 @@ class _Client:
         """Where to read instead when what was about to be read is gone; raises `error` when nothing has changed."""
         if error.code != "F050":
             raise error
-        self._directory.refresh()
+        try:
+            self._directory.refresh()
+        except Exception:  # the store does not answer for metadata either
+            raise error from None
         again = self._directory.resolve(consumer or self.consumer, resolved.node, resolved.release)
         if again.source.release == resolved.source.release:
             raise error

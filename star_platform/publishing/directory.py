@@ -46,6 +46,8 @@ class Directory:
         self._known: dict[tuple[str, int], tuple[object, Version]] = {}
         self._refreshing = threading.Lock()
         self._forced: dict[object, float] = {}
+        self._begun = time.monotonic()  # the last refresh, and why it failed
+        self._failure: Exception | None = None
         self._gone: set[tuple[str, int]] = set()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,10 +74,18 @@ class Directory:
         return self._snapshot.resolve(consumer, node, release)
 
     def refresh(self) -> Snapshot:
-        """Make a new snapshot now."""
+        """Make a new snapshot now; whoever waits for another thread meanwhile shares what the next one makes."""
+        asked = time.monotonic()
         with self._refreshing:
-            self.store.refresh_registry()
-            self._snapshot = self._load()
+            if self._begun <= asked:
+                self._begun, self._failure = time.monotonic(), None
+                try:
+                    self.store.refresh_registry()
+                    self._snapshot = self._load()
+                except Exception as error:
+                    self._failure = error
+            if self._failure is not None:
+                raise self._failure
             return self._snapshot
 
     def compat_map(self, node: str, source: int, target: int) -> CompatMap | None:

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
+from services.processes import free_port
+from services.redis_server import start_redis
 from star_platform.compat.model import CompatMap
 from star_platform.errors import PublishError
 from star_platform.publishing import directory, transforms
@@ -30,6 +33,7 @@ from star_platform.publishing.read import Reader
 from star_platform.publishing.usage import read_usage
 from tests.publishing.conftest import Shop, make_shop, vectors_of
 from tests.publishing.stores import KINDS, use_store
+from tests.servers import private_folder
 
 OLD = ConsumerPin("ranker", "ads@example.com", ("member", "job"), 1)
 NEW = ConsumerPin("mailer", "mail@example.com", ("member",), 2)
@@ -141,10 +145,16 @@ def test_ids_of_another_type_are_refused(stored: Shop) -> None:
             ("member", [1.5]),
             ("member", np.array([2**63], dtype=np.uint64)),
             ("member", [2**70]),
+            ("member", pa.array([2**53 + 1, None, -5])),
+            ("member", np.array([1.7], dtype=object)),
+            ("member", [2, None]),
             ("job", [5]),
+            ("job", pa.array(["job/1", None])),
+            ("job", ["job/1", None]),
         ):
             with pytest.raises(PublishError, match="F031"):
                 client.read(ids, node=node)
+        assert client.read(np.array([2, "5"], dtype=object), node="member").found.all()
 
 
 def test_a_retired_release_is_answered_by_the_same_call(stored: Shop) -> None:
@@ -425,6 +435,35 @@ def test_a_deprecated_release_warns_once_per_process(two: Shop) -> None:
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", DeprecatedRelease)
         client.read([2], consumer="ranker", node="member")
+
+
+def test_a_server_that_is_away_is_told_to_all_readers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redis.retry.sleep", lambda _: None)
+    with private_folder("star-redis-") as folder:
+        port = free_port()
+        server = start_redis(folder, port, None, durable=False)
+        shop = make_shop(tmp_path)
+        use_store(shop.repo, "star-redis", f"redis://127.0.0.1:{port}/0")
+        publish_two(shop)
+        with EmbeddingClient(shop.repo, staleness_seconds=None, count_reads=False) as client:
+            refreshes = []
+            refresh_registry = client.store.refresh_registry
+
+            def refresh_slowly() -> None:
+                refreshes.append(refresh_registry())
+                time.sleep(0.5)
+
+            monkeypatch.setattr(client.store, "refresh_registry", refresh_slowly)
+            server.stop()
+
+            def read(_: int) -> str:
+                with pytest.raises(PublishError) as caught:
+                    client.read([2], node="member")
+                return caught.value.code
+
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(read, range(8))) == {"F050"}
+        assert len(refreshes) <= 3
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
