@@ -46,6 +46,7 @@ class Directory:
         self._known: dict[tuple[str, int], tuple[object, Version]] = {}
         self._refreshing = threading.Lock()
         self._forced: dict[object, float] = {}
+        self._asking = threading.Lock()
         self._begun = time.monotonic()  # the last refresh, and why it failed
         self._failure: Exception | None = None
         self._gone: set[tuple[str, int]] = set()
@@ -63,19 +64,21 @@ class Directory:
         try:
             return self._snapshot.resolve(consumer, node, release)
         except PublishError:
-            key, now = (consumer, node, release), time.monotonic()
-            if now - self._forced.get(key, -_FORCED_SECONDS) < _FORCED_SECONDS:
-                raise
-            self._forced = {other: at for other, at in self._forced.items() if now - at < _FORCED_SECONDS}
-            self._forced[key] = now
+            pass
         if node is not None and release is not None and len(self._gone) < _GONE:
             self._gone.add((node, release))  # purged, perhaps, and yet there may be a route or a notice
-        self.refresh()
-        return self._snapshot.resolve(consumer, node, release)
+        now = time.monotonic()
+        with self._asking:
+            self._forced = {key: at for key, at in self._forced.items() if now - at < _FORCED_SECONDS}
+            asked = self._forced.setdefault((consumer, node, release), now)
+        return self._refresh(asked).resolve(consumer, node, release)
 
     def refresh(self) -> Snapshot:
         """Make a new snapshot now; whoever waits for another thread meanwhile shares what the next one makes."""
-        asked = time.monotonic()
+        return self._refresh(time.monotonic())
+
+    def _refresh(self, asked: float) -> Snapshot:
+        """A snapshot that was begun after `asked`."""
         with self._refreshing:
             if self._begun <= asked:
                 self._begun, self._failure = time.monotonic(), None

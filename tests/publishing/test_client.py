@@ -345,6 +345,31 @@ def test_a_running_client_follows_within_the_stated_staleness(two: Shop) -> None
         client.close()
 
 
+def test_first_reads_of_a_new_release_wait_for_one_look(two: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddingClient(two.repo, staleness_seconds=None) as client:
+        two.publish(3, vectors_of(3, 50, 20))
+        two.set(3, OLD, NEW, replace(NEW, name="newcomer"))
+        refreshes = []
+        refresh_registry = client.store.refresh_registry
+
+        def refresh_slowly() -> None:
+            refreshes.append(time.sleep(0.3))  # type: ignore[func-returns-value]
+            refresh_registry()
+
+        monkeypatch.setattr(client.store, "refresh_registry", refresh_slowly)
+        with ThreadPoolExecutor(8) as pool:
+            reads = [pool.submit(client.read, [2], node="member", release=3) for _ in range(8)]
+            assert [read.result().release for read in reads] == [3] * 8
+        assert len(refreshes) == 1
+        with ThreadPoolExecutor(8) as pool:
+            reads = [pool.submit(client.read, [2], consumer="newcomer") for _ in range(8)]
+            assert [read.result().release for read in reads] == [2] * 8
+        for _ in range(3):
+            with pytest.raises(PublishError, match="F034"):
+                client.read([2], consumer="nobody", node="member")
+        assert len(refreshes) == 2
+
+
 def test_the_registry_may_be_away_for_a_while(two: Shop, caplog: pytest.LogCaptureFixture) -> None:
     registry = two.root / ".star" / "feast_registry.db"
     with EmbeddingClient(two.repo, staleness_seconds=0.02) as client:
