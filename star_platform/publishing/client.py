@@ -69,6 +69,10 @@ class _Client:
 
     _told: ClassVar[set[tuple[Path, int, str | None]]] = set()
     _telling: ClassVar[threading.Lock] = threading.Lock()
+    _reopening: ClassVar[threading.Lock] = threading.Lock()
+    _directory: Directory
+    _store: VectorStore
+    _counter: UsageCounter | None
 
     def __init__(
         self,
@@ -122,20 +126,27 @@ class _Client:
             self._counter.flush()
 
     def _open(self) -> None:
-        self._directory = Directory(self.feature_repo, self._staleness or 0.0)
-        store = self._directory.store
-        self._store: VectorStore = vector_store(store)
-        online = store.provider.online_store
-        counts = self._count_reads and self._directory.counts_reads
-        self._counter = UsageCounter.for_store(online, store.config) if counts else None
+        directory = Directory(self.feature_repo, self._staleness or 0.0)
+        store = directory.store
+        vectors = vector_store(store)
+        counts = self._count_reads and directory.counts_reads
+        counter = UsageCounter.for_store(store.provider.online_store, store.config) if counts else None
         if self._staleness is not None:
-            self._directory.start()
+            directory.start()
+        self._directory, self._store, self._counter = directory, vectors, counter
 
     def _reopen(self) -> None:
-        """After a fork: threads are gone, and connections belong to the parent, who alone may close them."""
-        self._before_fork += [self._directory, self._store]
-        self._forked = False
-        self._open()
+        """After a fork: threads are gone, and connections belong to the parent, who alone may close them.
+
+        The first thread opens, the others wait for it.
+        """
+        with self._reopening:
+            if not self._forked:
+                return
+            of_parent = [self._directory, self._store]
+            self._open()
+            self._before_fork += of_parent
+            self._forked = False
 
     def _finish(self, resolved: Resolved, vectors: Float32, found: Found, consumer: str | None) -> Vectors:
         """Map, count, and tell what there is to tell."""
@@ -256,7 +267,7 @@ def notice_text(resolved: Resolved, notice: Mapping[str, Any], today: date | Non
 
 
 def _after_fork() -> None:
-    _Client._telling = threading.Lock()
+    _Client._telling, _Client._reopening = threading.Lock(), threading.Lock()
     for client in list(_CLIENTS):
         client._forked = True
 

@@ -512,3 +512,30 @@ def test_a_client_works_on_both_sides_of_a_fork(stored: Shop) -> None:
 
 def _read_in_child(client: EmbeddingClient, results: Any) -> None:
     results.put(client.read([2, 5]).vectors.tobytes())
+
+
+def test_threads_of_a_child_open_it_once(two: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    open_client = EmbeddingClient._open
+
+    def open_slowly(client: EmbeddingClient) -> None:
+        opened.append(client)
+        time.sleep(0.3)
+        open_client(client)
+
+    with EmbeddingClient(two.repo, consumer="mailer", staleness_seconds=None) as client:
+        of_parent = client._store
+        monkeypatch.setattr(EmbeddingClient, "_open", open_slowly)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                with ThreadPoolExecutor(8) as pool:
+                    stores = set(pool.map(lambda _: client.read([2]) and client._store, range(8)))
+                os.write(writer, b"%d %d %d" % (len(opened), len(stores), len(stores - {of_parent})))
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as answer:
+            assert answer.read() == b"1 1 1"
+        os.waitpid(pid, 0)
