@@ -82,7 +82,7 @@ def _train(run: Run, stage: Stage) -> Artefact:
                 work_dir,
                 draft.path,
                 shop.progress,
-                alignment=alignment(run, graph),
+                alignment=alignment(run, graph, work_dir),
             )
         )
     return shop.store.open(stage.kind, stage.fingerprint)

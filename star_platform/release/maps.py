@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from star_platform.progress import Progress
 from star_platform.registry.artefacts import Artefact, ArtefactStore
 from star_platform.release.model import Run
 from star_platform.release.stored import maps_of, released_maps, space_in, space_of, space_vectors
@@ -25,8 +27,11 @@ THIS = 0
 # --- joint training ---------------------------------------------------------------------------------------------------
 
 
-def alignment(run: Run, graph: Graph) -> Alignment | None:
-    """What training stays close to, by `compat.mode`; None when it is trained for its objectives alone."""
+def alignment(run: Run, graph: Graph, work_dir: Path) -> Alignment | None:
+    """What training stays close to, by `compat.mode`; None when it is trained for its objectives alone.
+
+    `work_dir`: scratch that outlives a crash.
+    """
     from star_platform.gnn.alignment import Alignment
     from star_platform.gnn.split import split
     from star_platform.graph.storage import open_graph
@@ -39,17 +44,22 @@ def alignment(run: Run, graph: Graph) -> Alignment | None:
     made = {item.stage: item for item in shop.registry.artefacts(target.release)}
     embedded = shop.released.open("embed", target.embed)
     old_graph = shop.released.open("graph", made["graph"].fingerprint)
-    older = space_of(target.release, embedded, old_graph)
+    old = open_graph(old_graph.path)
     multi = shop.compat.mode == "joint-multi"
     earlier = _earlier(shop.released, target) if multi else {}
     first = next(iter(split(graph, run.spec.objectives, shop.training).values()))
+    moment = min(old.as_of + 1, first.validation_start)
+    older = space_of(target.release, embedded, old_graph)
+    if moment <= old.as_of:  # its stored vectors have seen edges that the new model is judged on
+        model = shop.released.open("train", made["train"].fingerprint)
+        older = _recomputed(older, old, model.path, moment, work_dir / f"as-of-{moment}", shop.progress)
     return Alignment(
         release=target.release,
         space=older.space,
         mode="multi" if multi else "single",
         weight=shop.compat.align_weight,
         batch=shop.compat.align_batch,
-        moment=min(open_graph(old_graph.path).as_of + 1, first.validation_start),
+        moment=moment,
         nodes={
             node: _target(graph, node, vectors, earlier.get(node, ()), shop.compat)
             for node, vectors in older.nodes.items()
@@ -57,6 +67,19 @@ def alignment(run: Run, graph: Graph) -> Alignment | None:
         },
         fingerprint=digest(settings.alignment()),
     )
+
+
+def _recomputed(
+    older: SpaceVectors, graph: Graph, model: Path, moment: int, folder: Path, progress: Progress
+) -> SpaceVectors:
+    """What the older model makes of its own graph as of an earlier moment than that of its stored vectors."""
+    from star_platform.gnn.inference import embed
+
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        embed(graph, model, folder, progress, at=moment)
+        (folder / "done").touch()
+    return space_in(older.release, older.space, graph, folder)
 
 
 def _earlier(store: ArtefactStore, target: ServedSpace) -> dict[str, tuple[Any, ...]]:

@@ -73,7 +73,17 @@ def test_no_maps_where_nobody_wants_them(market: Project) -> None:
     assert plain.serving.maps() == ()
 
 
-def test_joint_training_brings_maps_of_its_own(market: Project) -> None:
+def test_joint_training_brings_maps_of_its_own(market: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from star_platform.gnn import inference
+
+    moments: list[int | None] = []
+    embed = inference.embed
+
+    def watched(*arguments: object, at: int | None = None, **options: object) -> object:
+        moments.append(at)
+        return embed(*arguments, at=at, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "embed", watched)
     joint = with_settings(market, "compat: {mode: joint-multi, align_batch: 64}\n")
     plan = joint.plan().plan
     train = next(stage for stage in plan.stages if stage.name == "train")
@@ -84,6 +94,9 @@ def test_joint_training_brings_maps_of_its_own(market: Project) -> None:
     assert report["mode"] == "joint-multi"
     methods = {candidate["method"] for item in report["maps"] for candidate in item["candidates"]}
     assert {"ridge", "joint"} <= methods
+    trained = joint.store.open("train", details["train"].fingerprint).details
+    assert moments[0] == trained["validation_start"], "targets know nothing of what the model is judged on"
+    assert not list((joint.store.root / ".work").glob("train-*"))
     assert joint.release() is None, "the same target again is no change"
 
 
