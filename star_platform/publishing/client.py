@@ -237,6 +237,8 @@ class AsyncEmbeddingClient(_Client):
         self, ids: Ids, *, consumer: str | None = None, node: str | None = None, release: int | None = None
     ) -> Vectors:
         """As `EmbeddingClient.read`."""
+        if self._forked:
+            await asyncio.to_thread(self._reopen)
         try:
             resolved = self._directory.snapshot.resolve(consumer or self.consumer, node, release)
         except PublishError:

@@ -539,3 +539,19 @@ def test_threads_of_a_child_open_it_once(two: Shop, monkeypatch: pytest.MonkeyPa
         with os.fdopen(reader, "rb") as answer:
             assert answer.read() == b"1 1 1"
         os.waitpid(pid, 0)
+
+
+def test_an_async_client_works_in_a_child(stored: Shop) -> None:
+    async def read() -> bytes:
+        return bytes((await twin.read([2, 5])).vectors.tobytes())
+
+    twin = AsyncEmbeddingClient(stored.repo, consumer="mailer", staleness_seconds=None, count_reads=False)
+    of_parent = twin._store
+    expected = native(stored, 2, [2, 5]).tobytes()
+    assert asyncio.run(read()) == expected
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    child = context.Process(target=lambda: results.put((asyncio.run(read()), twin._store is of_parent)))
+    child.start()
+    assert results.get() == (expected, False)
+    child.join()
