@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from star_platform.errors import PublishError
 from star_platform.publishing.layout import Ids, as_keys, from_values
 from star_platform.publishing.model import FIELD, join_key
 from star_platform.publishing.usage_sinks import store_family
@@ -65,12 +66,50 @@ class FeastVectors:
         blobs: list[bytes | None] = []
         for at in range(0, len(keys), _FEAST_IDS):
             entities = entity_keys(join_key(version.node), keys[at : at + _FEAST_IDS])
-            rows = self._online.online_read(self._config, version.view, entities, [FIELD])
+            rows = self._read(version, entities)
             blobs += [_blob(values) for _, values in rows]
         return from_values(version.layout, blobs)
 
     async def read_async(self, version: Version, ids: Ids) -> Read:
         return await asyncio.to_thread(self.read, version, ids)
+
+    def _read(self, version: Version, entities: list[Any]) -> list[tuple[Any, Any]]:
+        """Feast's rows; asked for once more where the connection was dead, as after a restart of the server."""
+        held = getattr(self._online, "_conn", None)
+        try:
+            try:
+                rows: list[tuple[Any, Any]] = self._online.online_read(self._config, version.view, entities, [FIELD])
+            except Exception as error:
+                if not self._drop_dead(held, error):
+                    raise
+                rows = self._online.online_read(self._config, version.view, entities, [FIELD])
+        except PublishError:
+            raise
+        except Exception as error:  # each store has its driver, each driver its errors
+            raise PublishError(
+                "F050",
+                f"the online store does not answer: {str(error).strip() or type(error).__name__}",
+                hint="see that the server runs and that the release was not purged",
+            ) from error
+        return rows
+
+    def _drop_dead(self, held: Any, error: Exception) -> bool:
+        """Let go of the connections that Feast's Postgres store would keep although they are closed; whether any was.
+
+        held: its one connection before the read that failed; another thread may have let go of it meanwhile.
+        """
+        pool = getattr(self._online, "_conn_pool", None)
+        if pool is not None:
+            from psycopg import OperationalError
+
+            lost = isinstance(error, OperationalError)
+            if lost:
+                pool.check()
+            return lost
+        lost = bool(getattr(held, "closed", False))
+        if lost and self._online._conn is held:
+            self._online._conn = None
+        return lost
 
 
 def vector_store(store: FeatureStore) -> VectorStore:

@@ -462,6 +462,36 @@ def test_a_deprecated_release_warns_once_per_process(two: Shop) -> None:
         client.read([2], consumer="ranker", node="member")
 
 
+@pytest.mark.parametrize("stored", ["postgres"], indirect=True)
+def test_a_postgres_table_or_connection_that_is_gone(stored: Shop, postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+
+    def execute(statement: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+
+    with EmbeddingClient(stored.repo, staleness_seconds=None, count_reads=False) as client:
+        layout = client.resolve(node="member", release=1).source.layout
+        schema = client.store.config.online_store.db_schema
+        before = client.read([2], node="member", release=1)
+        execute(f'ALTER TABLE {schema}."{layout.table}" RENAME TO purged')
+        try:
+            with pytest.raises(PublishError, match="F050"):
+                client.read([2], node="member", release=1)
+            stored.publisher.reconcile(replace(stored.state, routes=(route(),)))
+            assert client.read([2], node="member", release=1).found.all()  # out of r2
+        finally:
+            execute(f'ALTER TABLE {schema}.purged RENAME TO "{layout.table}"')
+            stored.publisher.reconcile(stored.state)
+        client.refresh()
+        online = client.store.provider.online_store
+        execute(f"SELECT pg_terminate_backend({online._conn.info.backend_pid}, 5000)")
+        with ThreadPoolExecutor(8) as pool:
+            reads = [pool.submit(client.read, [2], node="member", release=1) for _ in range(8)]
+            assert {read.result().vectors.tobytes() for read in reads} == {before.vectors.tobytes()}
+    engine.dispose()
+
+
 def test_a_server_that_is_away_is_told_to_all_readers_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redis.retry.sleep", lambda _: None)
     with private_folder("star-redis-") as folder:
