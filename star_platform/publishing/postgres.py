@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,16 +28,42 @@ class StarPostgreSQLOnlineStoreConfig(PostgreSQLOnlineStoreConfig):  # type: ign
 
 
 class StarPostgreSQLOnlineStore(RoutedReads, PostgreSQLOnlineStore):  # type: ignore[misc]
-    """Reads only differ from Feast's where a version has a route."""
+    """Reads only differ from Feast's where a version has a route; connections are made anew when they are lost."""
 
-    def _get_conn(self, config: RepoConfig, autocommit: bool = False) -> AbstractContextManager[Any]:
-        below: Any = super()
-        connection: AbstractContextManager[Any] = below._get_conn(_as_stock(config), autocommit)
-        return connection
+    _conn: Any
+    _conn_async: Any
 
-    def _get_conn_async(self, config: RepoConfig, autocommit: bool = False) -> Any:
+    @contextmanager
+    def _get_conn(self, config: RepoConfig, autocommit: bool = False) -> Iterator[Any]:
+        """Feast's, which would keep a connection that the server has closed, and a pooled one after an error."""
+        if self._conn is not None and self._conn.closed:
+            self._conn = None
         below: Any = super()
-        return below._get_conn_async(_as_stock(config), autocommit)
+        with below._get_conn(_as_stock(config), autocommit) as connection:
+            try:
+                yield connection
+            except BaseException:
+                if self._conn_pool is not None:
+                    self._conn_pool.putconn(connection)
+                    if connection.closed:
+                        self._conn_pool.check()  # the server that closed one has most likely closed all
+                raise
+
+    @asynccontextmanager
+    async def _get_conn_async(self, config: RepoConfig, autocommit: bool = False) -> AsyncIterator[Any]:
+        """As `_get_conn`."""
+        if self._conn_async is not None and self._conn_async.closed:
+            self._conn_async = None
+        below: Any = super()
+        async with below._get_conn_async(_as_stock(config), autocommit) as connection:
+            try:
+                yield connection
+            except BaseException:
+                if self._conn_pool_async is not None:
+                    await self._conn_pool_async.putconn(connection)
+                    if connection.closed:
+                        await self._conn_pool_async.check()
+                raise
 
 
 def stock_config(settings: Any) -> Any:

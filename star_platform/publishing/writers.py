@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,6 +62,23 @@ class OnlineWriter(Protocol):
         """Remove the whole version at once, where the store can."""
 
 
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turns what the driver of any online store raises into PublishError F050; Python's own errors are bugs."""
+    try:
+        yield
+    except PublishError:
+        raise
+    except Exception as error:
+        if type(error).__module__ == "builtins" and not isinstance(error, OSError):
+            raise
+        raise PublishError(
+            "F050",
+            f"the online store does not answer: {str(error).strip() or type(error).__name__}",
+            hint="see that the server runs, then `star-platform release --resume`; what it took is not sent again",
+        ) from error
+
+
 class FeastWriter:
     """Any online store, through `Provider.online_write_batch` in batches of `batch_rows`.
 
@@ -75,7 +93,8 @@ class FeastWriter:
     def create(self, view: FeatureView, *, fresh: bool) -> None:
         if fresh:
             self.drop(view)
-        self._store.provider.update_infra(self._store.project, [], [view], [], [], partial=True)
+        with _answering():
+            self._store.provider.update_infra(self._store.project, [], [view], [], [], partial=True)
 
     def write(self, view: FeatureView, keys: pa.Array, vectors: Floats, as_of: int) -> None:
         column = view.entity_columns[0].name
@@ -86,7 +105,8 @@ class FeastWriter:
             rows: list[Any] = [
                 (key, {FIELD: value}, moment, None) for key, value in zip(entity_keys(column, ids), block, strict=True)
             ]
-            self._store.provider.online_write_batch(self._store.config, view, rows, None)
+            with _answering():
+                self._store.provider.online_write_batch(self._store.config, view, rows, None)
 
     def write_files(self, view: FeatureView, files: Mapping[int, Path], as_of: int) -> Iterator[int] | None:  # noqa: ARG002
         return None
@@ -99,8 +119,9 @@ class FeastWriter:
         blobs: list[bytes | None] = []
         for at in range(0, len(keys), self._batch_rows):
             asked = entity_keys(column, keys.slice(at, self._batch_rows).to_pylist())
-            for _, row in self._store.provider.online_read(self._store.config, view, asked, [FIELD]):
-                blobs.append((row[FIELD].SerializeToString() or None) if row else None)
+            with _answering():
+                rows = self._store.provider.online_read(self._store.config, view, asked, [FIELD])
+            blobs += [(row[FIELD].SerializeToString() or None) if row else None for _, row in rows]
         return from_values(layout, blobs)
 
     def remove(self, view: FeatureView, keys: pa.Array) -> int:
@@ -201,7 +222,7 @@ class PostgresWriter(FeastWriter):
 
         online = self._store.provider.online_store
         statement = sql.SQL(query).format(sql.Identifier(layout_of(self._store.config, view).table))
-        with online._get_conn(self._store.config) as connection, connection.transaction():
+        with _answering(), online._get_conn(self._store.config) as connection, connection.transaction():
             row = connection.execute(statement, parameters or None)
             return int(row.fetchone()[0]) if row.description else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pytest
+from sqlalchemy import make_url
 
 from star_platform.errors import PublishError
 from star_platform.publishing import dataset, objects, offline
@@ -22,10 +25,13 @@ from star_platform.publishing.projection import open_store
 from star_platform.publishing.publish import Publisher
 from star_platform.publishing.purge import NOTHING, Freed, Ledger
 from star_platform.publishing.read import Reader
+from star_platform.publishing.wire import entity_keys
+from star_platform.publishing.writers import PostgresWriter
 from tests.publishing.conftest import AS_OF, DAY, RANKER, Shop, make_shop, vectors_of
 from tests.publishing.nursery import Nursery
 from tests.publishing.stores import use_store
 from tests.publishing.test_publish import STOCK_CLIENT
+from tests.servers import execute
 
 SERVERS = {"redis": "redis_url", "postgres": "postgres_database"}
 STOCK = {"star-sqlite": "sqlite", "star-redis": "redis", "star-postgres": "postgres"}
@@ -294,3 +300,42 @@ def test_a_sync_killed_before_its_delta_was_noted_is_done_again(
     assert (done.release.nodes["member"].as_of, offline.newest(root, 1, "member")) == (now, now)
     assert len(json.loads((root / "r1" / "member.json").read_text())["deltas"]) == 1
     shop.publisher.verify(done.release, wanted)
+
+
+@pytest.mark.parametrize("connections", ["singleton", "pool"])
+def test_a_postgres_server_that_was_restarted_is_connected_to_again(
+    tmp_path: Path, postgres_database: str, connections: str
+) -> None:
+    shop = make_shop(tmp_path)
+    use_store(shop.repo, "star-postgres", postgres_database)
+    node = shop.publish(1, vectors_of(1, 50, 20)).nodes["job"]
+    use_store(shop.repo, "star-postgres", postgres_database, conn_type=connections, min_conn=1, max_conn=1)
+    store, view = open_store(shop.repo), objects.detached_view(shop.publisher.offline_root, 1, node)
+    online: Any = store.provider.online_store
+    writer, ids = PostgresWriter(store), shop.vectors[1][1].ids
+    name = make_url(postgres_database).database
+    others = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+    for act in (
+        lambda: writer.read(view, ids),
+        lambda: writer.write(view, ids, shop.vectors[1][1].vectors, AS_OF),
+        lambda: writer.count(view, ids),
+        lambda: writer.create(view, fresh=False),
+    ):
+        act()
+        execute(postgres_database.replace(f"/{name}", "/postgres"), others)
+        with pytest.raises(PublishError, match="F050"):
+            act()
+        act()
+
+    async def twice() -> None:
+        asked = entity_keys("job_id", ids.to_pylist())
+        for lost in (True, False):
+            await online.online_read_async(store.config, view, asked, ["embedding"])
+            if lost:
+                execute(postgres_database.replace(f"/{name}", "/postgres"), others)
+                with pytest.raises(psycopg.Error):
+                    await online.online_read_async(store.config, view, asked, ["embedding"])
+        await (online._conn_pool_async if connections == "pool" else online._conn_async).close()
+
+    asyncio.run(twice())
+    (online._conn_pool if connections == "pool" else online._conn).close()
