@@ -221,4 +221,7 @@ def _tell_frozen(story: Story) -> None:
         "Both releases have the same dimensions and seed, so their spaces lie near each other here; "
         "examples/many_versions is about releases that do not."
     )
-    story.say(f"`star-platform retire r{old}` lets the map answer for r{old}, once nobody is in the way.")
+    story.say(
+        f"`star-platform show {active.name}` has what the gate says of the map, `who-uses r{old}` whom it may serve, and "
+        f"after `retire r{old}` it answers for them."
+    )
