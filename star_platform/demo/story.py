@@ -222,6 +222,6 @@ def _tell_frozen(story: Story) -> None:
         "examples/many_versions is about releases that do not."
     )
     story.say(
-        f"`star-platform show {active.name}` has what the gate says of the map, `who-uses r{old}` whom it may serve, and "
+        f"`star-platform show {active.name}` has what the gate says of the map, `who-uses r{old}` whom it may serve; "
         f"after `retire r{old}` it answers for them."
     )
