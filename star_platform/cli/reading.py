@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from star_platform.cli.options import JsonOption, ProjectOption
-from star_platform.cli.output import say, say_json
+from star_platform.cli.output import note, say, say_json
 from star_platform.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ def fetch(
         raise UsageError("U012", "no ids to fetch", hint="name them, or use --ids-from FILE")
     from star_platform.project import Project
 
-    fetched = Project.open(project).fetch(node, wanted, release=name, consumer=consumer)
+    with warnings.catch_warnings(record=True) as told:  # such as that the release will end
+        warnings.simplefilter("always", FutureWarning)
+        fetched = Project.open(project).fetch(node, wanted, release=name, consumer=consumer)
+    for warning in told:
+        note(f"warning: {warning.message}")
     if output is not None:
         import pyarrow.parquet as pq
 

@@ -7,6 +7,7 @@ where finished stages end.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,7 +73,9 @@ def run(
 
     from star_platform.demo.downstream import read_impressions
     from star_platform.project import Project
+    from star_platform.publishing.client import DeprecatedRelease
 
+    warnings.simplefilter("ignore", DeprecatedRelease)  # the story reads r1 on purpose
     begin = time.monotonic()
     story = Story(Project.open(root), console or Console(), progress)
     with story.chapter("1  A job marketplace"):

@@ -84,3 +84,12 @@ def test_a_new_consumer_file_takes_effect_without_a_release(market: Project) -> 
     pinned = Project.open(market.root)
     assert pinned.release(only=["companies", "marketplace-core", "skills"]) is None
     assert pinned.reader.pins("late") == {"job": 1}
+
+
+def test_fetch_says_that_a_release_will_end(market: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    members = next(item for item in stored_vectors(market, 1) if item.node == "member")
+    assert market.release() is not None
+    code, out, err = run(market, capsys, "fetch", "member", str(members.ids[0].as_py()), "--release", "r1")
+    assert code == 0
+    assert "member vectors of r1" in out
+    assert "warning: r1 is deprecated and will be served until" in err
