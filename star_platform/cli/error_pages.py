@@ -59,11 +59,6 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         example="star-platform deprecate r2 --sunset 31.1.2027",
         fix="star-platform deprecate r2 --sunset 2027-01-31",
     ),
-    "U016": ErrorPage(
-        "an entity to search from has no vector",
-        "`star-platform search` starts from the vector of an entity, and the release does not know this id.",
-        fix="star-platform search job 17 --of member",
-    ),
     "U020": ErrorPage(
         "init would overwrite a file",
         "`star-platform init` writes a new project and never replaces a file that is there.",

@@ -51,10 +51,6 @@ def search(project: Project, node: str, key: str, *, of: str, release: str = "la
         if of == node:
             return searching.search(wanted, node=node, k=k, release=found.number)
         vectors = client.read([wanted], node=of, release=found.number)
-        if not vectors.found[0]:
-            raise UsageError(
-                "U016", f"{of} {key} has no vector in r{found.number}", hint="look the id up in the sources"
-            )
         return searching.search(vectors, node=node, k=k, release=found.number)
 
 

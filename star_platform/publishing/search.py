@@ -74,6 +74,12 @@ class EmbeddingSearch:
             keep = [at for at, name in enumerate(found.ids) if name != query][:k]
             return Neighbours([found.ids[at] for at in keep], found.distances[keep])  # type: ignore[arg-type]
         if isinstance(query, Vectors):
+            if not query.found.all():
+                raise PublishError(
+                    "F066",
+                    f"there is no vector in r{query.release} to search with",
+                    hint="it is not in the release's graph: look its id up in the sources",
+                )
             of, query = query.release if of is None else of, query.vectors
         vector = np.asarray(query, dtype=np.float32).reshape(-1)
         return self._nearest(resolved.source, self._mapped(resolved, vector, of or resolved.release), k)

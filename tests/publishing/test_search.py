@@ -132,6 +132,8 @@ def test_a_query_is_mapped_into_the_space_that_is_searched_or_refused(indexed: S
         key = indexed.vectors[2][0].ids[7].as_py()
         read = client.read([key], node="member")  # knows that it is of r2
         assert search.search(read, release=1, node="member", k=5).ids == expected
+        with pytest.raises(PublishError, match="F066"):  # zeros are no vector
+            search.search(client.read([10**9], node="member"), node="member")
         with pytest.raises(PublishError, match="F064"):  # there is no way back
             search.search(client.read([key], node="member", release=1), node="member")
     finally:
