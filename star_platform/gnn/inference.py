@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,23 +13,34 @@ import torch
 from numpy.typing import NDArray
 
 from star_platform.gnn import runtime
+from star_platform.gnn.layerwise import Layerwise
 from star_platform.gnn.model_io import Model, load_model, space_fingerprint
 from star_platform.gnn.trees import TreeReader, Trees
 from star_platform.graph.storage import Graph
-from star_platform.progress import SILENT, Progress
+from star_platform.progress import SILENT, Progress, Task
 
 BATCH = 4096
+COPY_ROWS = 65_536
 EMBED_STEP = 1 << 41
 """Sampling step of inference: one draw per node and moment, whoever asks."""
+Part = tuple[slice, NDArray[np.float32]]
+"""Vectors `[rows, dim]`, and the rows that they are."""
 
 
 def embed(
-    graph: Graph, model_dir: Path, out_dir: Path, progress: Progress = SILENT, *, at: int | None = None
+    graph: Graph,
+    model_dir: Path,
+    out_dir: Path,
+    progress: Progress = SILENT,
+    *,
+    at: int | None = None,
+    work_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Write `<node type>.npy`, float32 `[nodes, dim]`, row i for node i, of every node type.
 
-    Every node is seen at moment `at` (microseconds; just after the graph's newest moment when None) with neighbours
-    sampled at the training fan-out. Equal inputs give equal bytes.
+    Every node is seen at moment `at` (microseconds; just after the graph's newest moment when None): with neighbours
+    sampled at the training fan-out, or with `inference: layer-wise` with all of them. Equal inputs give equal bytes.
+    `work_dir` is scratch that outlives a crash, where layer-wise inference goes on; without it, it starts again.
 
     Returns:
         `space` (fingerprint of the embedding space), `dim`, `dtype`, `at`, and per node type `count`, `coverage` (share
@@ -40,23 +53,20 @@ def embed(
     embedder = Embedder(graph, load_model(model_dir, graph))
     moment = graph.as_of + 1 if at is None else at
     config = embedder.model.config
-    details: dict[str, Any] = {}
-    total = sum(graph.num_nodes(node) for node in graph.node_types)
-    with progress.task("embed", total=total, unit="nodes") as task:
-        for node in graph.node_types:
-            count = graph.num_nodes(node)
-            out = np.lib.format.open_memmap(
-                out_dir / f"{node}.npy", mode="w+", dtype=np.float32, shape=(count, config.dim)
-            )
-            indices, times = np.arange(count, dtype=np.int64), np.full(count, moment, dtype=np.int64)
-            for rows, vectors in embedder.batches(node, indices, times):
-                out[rows] = vectors
-                task.advance(len(vectors))
-            out.flush()
-            details[node] = {
-                "count": count,
-                "coverage": float(_covered(graph, node, moment).mean()) if count else 0.0,
-                "norm": _norms(out),
+    if config.inference == "layer-wise":
+        with _scratch(work_dir, out_dir) as work:
+            every = embedder.layerwise(moment, None, space_fingerprint(model_dir), work, progress)
+            details = {
+                node: _stored(out_dir, graph, node, moment, config.dim, _pieces(rows))
+                for node, rows in embedder.by_type(every)
+            }
+            del every  # the file behind it goes with the folder
+    else:
+        total = sum(graph.num_nodes(node) for node in graph.node_types)
+        with progress.task("embed", total=total, unit="nodes") as task:
+            details = {
+                node: _stored(out_dir, graph, node, moment, config.dim, embedder.everyone(node, moment, task))
+                for node in graph.node_types
             }
     return {
         "space": space_fingerprint(model_dir),
@@ -65,6 +75,35 @@ def embed(
         "at": moment,
         "nodes": details,
     }
+
+
+def embed_some(
+    graph: Graph,
+    model: Model,
+    identity: str,
+    node: str,
+    indices: NDArray[np.int64],
+    moment: int,
+    work_dir: Path,
+    progress: Progress = SILENT,
+) -> NDArray[np.float32]:
+    """float32 `[n, dim]`: vectors of nodes `indices [n]` of one type at a moment, as `embed` would make them.
+
+    `identity` is that of the model's space; `work_dir` scratch that layer-wise inference uses.
+    """
+    runtime.keep_freed_memory()
+    embedder = Embedder(graph, model)
+    if model.config.inference == "layer-wise":
+        gids = embedder.reader.gids(node, indices)
+        wanted = np.unique(gids)
+        every = embedder.layerwise(moment, wanted, identity, work_dir, progress)
+        return np.asarray(every[gids])
+    out = np.empty((len(indices), model.config.dim), dtype=np.float32)
+    with progress.task(f"embed {node}", total=len(indices), unit="nodes") as task:
+        for rows, vectors in embedder.batches(node, indices, np.full(len(indices), moment, dtype=np.int64)):
+            out[rows] = vectors
+            task.advance(len(vectors))
+    return out
 
 
 class Embedder:
@@ -76,7 +115,7 @@ class Embedder:
 
     def batches(
         self, node: str, indices: NDArray[np.int64], times: NDArray[np.int64], size: int = BATCH
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    ) -> Iterator[Part]:
         """Vectors of nodes `indices [n]` of one type, each at its own moment: slices of n and float32 `[rows, dim]`."""
         gids = self.reader.gids(node, indices)
 
@@ -88,6 +127,29 @@ class Embedder:
             for rows, trees in runtime.ahead(make, pieces):
                 yield rows, self.model.encoder(trees)[trees.seeds].numpy()
 
+    def everyone(self, node: str, moment: int, task: Task) -> Iterator[Part]:
+        """`batches` of every node of one type at one moment."""
+        count = self.graph.num_nodes(node)
+        indices, times = np.arange(count, dtype=np.int64), np.full(count, moment, dtype=np.int64)
+        for rows, vectors in self.batches(node, indices, times):
+            yield rows, vectors
+            task.advance(len(vectors))
+
+    def layerwise(
+        self, moment: int, gids: NDArray[np.int64] | None, identity: str, work: Path, progress: Progress = SILENT
+    ) -> NDArray[np.float32]:
+        """float32 `[all nodes, dim]` by global id, mapped from `work`: the vectors of `gids` (ascending), or of all."""
+        nodes = np.arange(self.reader.adjacency.num_nodes, dtype=np.int64) if gids is None else gids
+        with runtime.torch_threads(self.model.config.threads), torch.inference_mode():
+            work_on = Layerwise(self.model, self.reader, moment, work)
+            return work_on.run(nodes, f"{identity}:{self.graph.content_hash}", progress)
+
+    def by_type(self, rows: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """The rows of each node type, of rows by global id."""
+        found = self.reader.adjacency
+        for node, first, last in zip(found.node_types, found.offsets[:-1], found.offsets[1:], strict=True):
+            yield node, rows[first:last]
+
     def vectors(self, node: str, indices: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 `[n, dim]`; each distinct (node, moment) is computed once."""
         keys = np.stack([indices, times], axis=1)
@@ -96,6 +158,33 @@ class Embedder:
         for rows, part in self.batches(node, distinct[:, 0].copy(), distinct[:, 1].copy()):
             out[rows] = part
         return out[inverse.reshape(-1)]
+
+
+@contextmanager
+def _scratch(work_dir: Path | None, out_dir: Path) -> Iterator[Path]:
+    """`work_dir`; without one a folder in `out_dir` that is gone afterwards."""
+    if work_dir is not None:
+        yield work_dir
+        return
+    with TemporaryDirectory(prefix=".layers-", dir=out_dir) as folder:
+        yield Path(folder)
+
+
+def _stored(out_dir: Path, graph: Graph, node: str, moment: int, dim: int, parts: Iterable[Part]) -> dict[str, Any]:
+    """Write the vectors of one node type; what is said of them."""
+    count = graph.num_nodes(node)
+    out = np.lib.format.open_memmap(out_dir / f"{node}.npy", mode="w+", dtype=np.float32, shape=(count, dim))
+    for rows, vectors in parts:
+        out[rows] = vectors
+    out.flush()
+    covered = float(_covered(graph, node, moment).mean()) if count else 0.0
+    return {"count": count, "coverage": covered, "norm": _norms(out)}
+
+
+def _pieces(vectors: NDArray[np.float32]) -> Iterator[Part]:
+    """All rows, some at a time."""
+    for first in range(0, len(vectors), COPY_ROWS):
+        yield slice(first, first + COPY_ROWS), vectors[first : first + COPY_ROWS]
 
 
 def _covered(graph: Graph, node: str, moment: int) -> NDArray[np.bool_]:

@@ -1,0 +1,243 @@
+"""Vectors from complete neighbourhoods, layer by layer, out of core and resumable.
+
+Sampled inference computes the neighbours of a node again for everybody who has it as a neighbour. Here every layer is
+computed once for all nodes (GraphSAINT's and DGL's "full inference", arXiv 1907.04931, section 4): the hidden states of
+a layer lie in a file as large as nodes x dim x 4 bytes, and the next layer is made of it chunk by chunk. Memory is that
+of one chunk (its edges, and one row for each of its distinct sources) and 4 bytes per node; a node with a million
+neighbours needs a million rows at once.
+
+    <work>/progress.json         what it belongs to, and how far it is
+    <work>/inputs.npy            float32[nodes, dim]: what the input encoders make of every node
+    <work>/tower<t>-<d>.npy      float32[nodes, dim]: the hidden states after layer d of tower t
+    <work>/vectors.npy           float32[nodes, dim]: after the last layer
+
+Chunks depend on the graph alone and a row on its chunk alone, so a run that was killed ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from star_platform.gnn import runtime
+from star_platform.gnn.model_io import Model
+from star_platform.gnn.neighbourhoods import CHUNK_NODES, Chunk, Neighbourhoods
+from star_platform.gnn.trees import BlockTensors, TreeReader
+from star_platform.planning.canonical import digest
+from star_platform.progress import SILENT, Progress, Task
+
+FLUSH_SECONDS = 2.0
+"""A killed run does at most so much again."""
+Rows = NDArray[np.int64]
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One pass over some nodes: `make` on the thread ahead, `compute` and the rows of `out` here."""
+
+    name: str
+    out: Path
+    nodes: Rows
+    pieces: Sequence[slice]
+    make: Callable[[slice], Any]
+    compute: Callable[[Any], Tensor]
+    below: Path | None = None
+    """The file that `make` reads."""
+    drops: bool = False
+    """Nobody reads `below` once the step is done."""
+
+
+class Layerwise:
+    """A trained encoder over all neighbours at one moment."""
+
+    def __init__(self, model: Model, reader: TreeReader, moment: int, work: Path) -> None:
+        """`work`: a folder that outlives a crash; what it holds of other work is written over."""
+        config = model.config
+        self.encoder, self.reader = model.encoder, reader
+        self.moment, self.work = moment, work
+        self.neighbourhoods = Neighbourhoods(
+            reader.adjacency, moment, config.window_us, newest_only=config.strategy == "ppr"
+        )
+        self._hops, self._width = config.hops > 0, config.dim
+        self._offsets = reader.adjacency.offsets
+
+    def run(self, nodes: Rows, identity: str, progress: Progress = SILENT) -> Matrix:
+        """Compute the vectors of `nodes` (global ids, ascending), of the nodes below them what is needed for it.
+
+        `identity` says which model and graph these are; a folder of another identity is begun anew.
+
+        Returns:
+            float32 `[all nodes, dim]`, mapped from a file of the work folder; rows of other nodes are undefined.
+        """
+        steps = self._steps(nodes)
+        ledger = _Ledger(self.work, digest([identity, self.moment, len(nodes), _checksum(nodes)]))
+        at, piece = ledger.read()
+        if at < len(steps) and not _there(steps[at], piece):
+            at, piece = 0, 0
+        with progress.task("embed by layers", total=sum(len(step.nodes) for step in steps), unit="rows") as task:
+            for number, step in enumerate(steps):
+                if number < at:
+                    task.advance(len(step.nodes))
+                else:
+                    self._run(step, number, piece if number == at else 0, ledger, task)
+        return np.asarray(np.load(self.work / "vectors.npy", mmap_mode="r"))
+
+    # --- what is to be done -------------------------------------------------------------------------------------------
+
+    def _steps(self, nodes: Rows) -> list[_Step]:
+        """The input encoders, then the layers of each tower over what its targets need."""
+        plans = [(tower, self._needs(targets)) for tower, targets in self._targets(nodes)]
+        lowest = [needs[0] for _, needs in plans]
+        inputs = self.work / "inputs.npy"
+        steps = [self._inputs_step(inputs, np.unique(np.concatenate(lowest)) if len(lowest) > 1 else lowest[0])]
+        for tower, needs in plans:
+            below = inputs
+            for depth in range(self.encoder.depth):
+                last = depth == self.encoder.depth - 1
+                out = self.work / ("vectors.npy" if last else f"tower{tower}-{depth}.npy")
+                steps.append(self._layer_step(tower, depth, below, out, needs[depth + 1], drops=below != inputs))
+                below = out
+        return steps
+
+    def _targets(self, nodes: Rows) -> Iterator[tuple[int, Rows]]:
+        """The nodes whose vectors come out of each tower."""
+        of_node = np.asarray(self.encoder.tower_of)[np.searchsorted(self._offsets, nodes, side="right") - 1]
+        for tower in range(len(self.encoder.towers)):
+            yield tower, nodes[of_node == tower]
+
+    def _needs(self, targets: Rows) -> list[Rows]:
+        """The nodes whose state is needed before the first layer, after it, ...; the last are the targets."""
+        needs = [targets]
+        for _ in range(self.encoder.depth):
+            grown = self.neighbourhoods.with_sources(needs[0]) if self._hops else needs[0]
+            needs.insert(0, grown)
+        return needs
+
+    def _inputs_step(self, out: Path, nodes: Rows) -> _Step:
+        """Chunks never hold two node types, so that each is one call of one input encoder."""
+        bounds = np.searchsorted(nodes, self._offsets)
+        pieces = [
+            slice(first, min(first + CHUNK_NODES, int(bounds[t + 1])))
+            for t in range(len(bounds) - 1)
+            for first in range(int(bounds[t]), int(bounds[t + 1]), CHUNK_NODES)
+        ]
+
+        def make(piece: slice) -> tuple[int, Any]:
+            gids = nodes[piece]
+            t = int(np.searchsorted(self._offsets, gids[0], side="right")) - 1
+            times = np.full(len(gids), self.moment, dtype=np.int64)
+            node = self.reader.adjacency.node_types[t]
+            return t, self.reader.inputs.read(node, gids - self._offsets[t], times)
+
+        def compute(made: tuple[int, Any]) -> Tensor:
+            encoded: Tensor = self.encoder.inputs[made[0]](made[1])
+            return encoded
+
+        return _Step("inputs", out, nodes, pieces, make, compute)
+
+    def _layer_step(self, tower: int, depth: int, below: Path, out: Path, nodes: Rows, *, drops: bool) -> _Step:
+        """One layer of one tower, from the rows in `below`."""
+        last = depth == self.encoder.depth - 1
+        hidden: list[Matrix] = []
+
+        def make(piece: slice) -> tuple[Tensor, BlockTensors | None, tuple[int, ...]]:
+            if not hidden:
+                hidden.append(np.load(below, mmap_mode="r"))
+            chunk = self.neighbourhoods.chunk(nodes[piece]) if self._hops else _alone(nodes[piece], self._offsets)
+            block = None if chunk.block is None else self.reader.block(chunk.block, chunk.self_positions)
+            # torch's memory and not numpy's: how operands lie may decide on the last bit of a product
+            rows = torch.empty(len(chunk.sources), self._width)
+            np.take(hidden[0], chunk.sources, axis=0, out=rows.numpy(), mode="clip")
+            return rows, block, chunk.slices
+
+        def compute(made: tuple[Tensor, BlockTensors | None, tuple[int, ...]]) -> Tensor:
+            rows, block, slices = made
+            rows = rows.bfloat16() if self.encoder.bf16 else rows
+            found = self.encoder.layer(tower, depth, rows, block, slices)
+            return self.encoder.finish([found] * len(self.encoder.towers), slices) if last else found.float()
+
+        pieces = self.neighbourhoods.chunks(nodes) if self._hops else _cut(len(nodes))
+        return _Step(f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, below, drops)
+
+    # --- doing it -----------------------------------------------------------------------------------------------------
+
+    def _run(self, step: _Step, number: int, piece: int, ledger: _Ledger, task: Task) -> None:
+        """The pieces of a step from `piece` on."""
+        shape = (int(self._offsets[-1]), self._width)
+        out = _open(step.out, shape)
+        task.advance(step.pieces[piece - 1].stop if piece else 0)
+        task.note(layer=step.name)
+        flushed = time.monotonic()
+        for done, made in enumerate(runtime.ahead(step.make, step.pieces[piece:]), piece + 1):
+            rows = step.nodes[step.pieces[done - 1]]
+            out[rows] = step.compute(made).numpy()
+            task.advance(len(rows))
+            if time.monotonic() - flushed > FLUSH_SECONDS:
+                out.flush()
+                ledger.write(number, done)
+                flushed = time.monotonic()
+        out.flush()
+        ledger.write(number + 1, 0)
+        if step.drops and step.below is not None:
+            step.below.unlink(missing_ok=True)
+
+
+class _Ledger:
+    """How far the work in a folder is: the step under way, and how many of its pieces are on disk."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._path, self._identity = folder / "progress.json", identity
+
+    def read(self) -> tuple[int, int]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return 0, 0
+        return (int(found["step"]), int(found["piece"])) if found.get("identity") == self._identity else (0, 0)
+
+    def write(self, step: int, piece: int) -> None:
+        draft = self._path.with_suffix(".tmp")
+        draft.write_text(json.dumps({"identity": self._identity, "step": step, "piece": piece}) + "\n", "utf-8")
+        draft.replace(self._path)
+
+
+def _open(path: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.float32]]:
+    """A file of float32 rows, kept if it is there already in this shape."""
+    try:
+        found: np.memmap[Any, np.dtype[np.float32]] = np.lib.format.open_memmap(path, mode="r+")
+        if found.shape == shape and found.dtype == np.float32:
+            return found
+    except (OSError, ValueError):
+        pass
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+def _there(step: _Step, piece: int) -> bool:
+    """Whether a step can go on: somebody may have tidied up."""
+    return (step.below is None or step.below.exists()) and (piece == 0 or step.out.exists())
+
+
+def _cut(count: int) -> list[slice]:
+    return [slice(first, min(first + CHUNK_NODES, count)) for first in range(0, count, CHUNK_NODES)]
+
+
+def _checksum(nodes: Rows) -> str:
+    return hashlib.sha256(np.ascontiguousarray(nodes).tobytes()).hexdigest()
+
+
+def _alone(nodes: Rows, offsets: Rows) -> Chunk:
+    """Nodes that see only themselves, for a model without neighbours."""
+    own = np.arange(len(nodes), dtype=np.int32)
+    slices = tuple(int(bound) for bound in np.searchsorted(nodes, offsets))
+    return Chunk(nodes, nodes.astype(np.int32), None, own, slices)

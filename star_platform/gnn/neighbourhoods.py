@@ -1,0 +1,100 @@
+"""Complete neighbourhoods at one moment, as blocks: what sampling with a fan-out beyond every degree would give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_platform.gnn import _layerwise_kernels as kernels
+from star_platform.graph.adjacency import UNDATED, Adjacency
+from star_platform.graph.sampling import Block
+
+CHUNK_NODES = 1 << 14
+CHUNK_EDGES = 1 << 18
+"""A chunk ends before it has more edges than this; a node with more of them is a chunk of its own."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some nodes of a layer with everything that flows into them."""
+
+    nodes: NDArray[np.int64]
+    """int64[n]: global ids, ascending."""
+    sources: NDArray[np.int32]
+    """int32[m]: global ids of the items of the block, ascending, each once; the nodes themselves are among them."""
+    block: Block | None
+    """Ragged; `neighbours` counts in `sources`. None for a model without neighbours."""
+    self_positions: NDArray[np.int32]
+    """int32[n]: place of each of `nodes` in `sources`."""
+    slices: tuple[int, ...]
+    """Bounds of the node types among `nodes`."""
+
+
+class Neighbourhoods:
+    """Reads from an adjacency every edge that is undated or in `[moment - window, moment)`; one thread at a time.
+
+    newest_only: of dated edges only the newest of each list. Scored neighbours are dated by the snapshot that they
+    were computed at, and a node's neighbours are those of the newest snapshot.
+    """
+
+    def __init__(
+        self, adjacency: Adjacency, moment: int, window: int | None = None, *, newest_only: bool = False
+    ) -> None:
+        self.adjacency = adjacency
+        self._since = UNDATED + 1 if window is None else moment - window
+        self._moment, self._newest_only = moment, newest_only
+        self._places = np.full(adjacency.num_nodes, -1, dtype=np.int32)
+
+    def degrees(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[n]: edges into each of `nodes` (global ids, ascending)."""
+        out = np.empty(len(nodes), dtype=np.int64)
+        kernels.degrees(*self._given(nodes, out))
+        return out
+
+    def with_sources(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`nodes` (ascending) and everything with an edge into them, ascending."""
+        marks = np.zeros(self.adjacency.num_nodes, dtype=np.bool_)
+        kernels.mark_sources(*self._given(nodes, marks))
+        return np.flatnonzero(marks)
+
+    def chunks(self, nodes: NDArray[np.int64]) -> list[slice]:
+        """`nodes` (ascending) cut into slices of at most `CHUNK_NODES` nodes and `CHUNK_EDGES` edges, or one node."""
+        ends = np.cumsum(self.degrees(nodes))
+        cuts, first, before = [], 0, 0
+        while first < len(nodes):
+            last = int(np.searchsorted(ends, before + CHUNK_EDGES, side="right"))
+            last = max(first + 1, min(last, first + CHUNK_NODES, len(nodes)))
+            cuts.append(slice(first, last))
+            first, before = last, int(ends[last - 1])
+        return cuts
+
+    def chunk(self, nodes: NDArray[np.int64]) -> Chunk:
+        """The block of `nodes` (global ids, ascending)."""
+        adjacency, degrees = self.adjacency, self.degrees(nodes)
+        indptr = np.zeros(len(nodes) + 1, dtype=np.int64)
+        np.cumsum(degrees, out=indptr[1:])
+        count = int(indptr[-1])
+        weighted = adjacency.weights is not None
+        own_weights = adjacency.weights if adjacency.weights is not None else np.empty(0, dtype=np.float32)
+        sources, relations = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int16)
+        ages, weights = np.empty(count, dtype=np.int64), np.empty(count if weighted else 0, dtype=np.float32)
+        found = np.empty(min(count + len(nodes), adjacency.num_nodes), dtype=np.int32)
+        out = self._places, sources, relations, ages, weights, found
+        distinct = kernels.gather(*self._given(nodes, own_weights, *out))
+        items = np.sort(found[:distinct])
+        own = np.empty(len(nodes), dtype=np.int32)
+        kernels.relabel(items, self._places, nodes, sources, own)
+        block = Block(sources, relations, ages, weights if weighted else None, indptr)
+        return Chunk(nodes, items, block, own, self.slices(nodes))
+
+    def slices(self, nodes: NDArray[np.int64]) -> tuple[int, ...]:
+        """Bounds of the node types among `nodes` (global ids, ascending)."""
+        return tuple(int(bound) for bound in np.searchsorted(nodes, self.adjacency.offsets))
+
+    def _given(self, nodes: NDArray[np.int64], *more: NDArray[Any]) -> tuple[Any, ...]:
+        """What every kernel is called with, and `more` after it."""
+        lists = self.adjacency.offsets, self.adjacency.rows, self.adjacency.slots, self.adjacency.indptr
+        return nodes, *lists, self.adjacency.edges, self._since, self._moment, self._newest_only, *more
