@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from star_platform.graph._sampling_kernels import kernel
+from star_platform.graph.kernels import kernel
 
 Float64Array = NDArray[np.float64]
 MOST_UNDEFINED = 0.05

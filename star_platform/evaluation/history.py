@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from star_platform.graph._sampling_kernels import kernel
+from star_platform.graph.kernels import kernel
 from star_platform.graph.storage import EdgeArrays, EdgeType, Graph
 
 Int64Array = NDArray[np.int64]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +18,14 @@ from torch import Tensor
 
 from star_platform.gnn import kernels
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.negatives import NEVER, SAMPLED, Drawer, Existence, Wanted, drawer
 from star_platform.gnn.split import Examples, Int64Array
 from star_platform.gnn.trees import TreeReader, Trees
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.signals.model import LinkPrediction
 
+GROUPED = 8
+"""With grouping: steps' worth of consecutive examples within which those of a source are put together."""
 VALIDATION_STEP = 1 << 40
 """Sampling step numbers from here on belong to validation, so that training draws are never repeated there."""
 
@@ -38,7 +42,7 @@ class StepKey:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's examples. Seeds are the sources, then the destinations, then drawn negatives."""
+    """One step's examples. Seeds are the sources, then the destinations, then drawn negatives; or just the nodes."""
 
     objective: str
     trees: Trees
@@ -52,10 +56,30 @@ class Batch:
     """bool[n, m]: which negatives count for which example."""
     log_q: Tensor | None
     """float32[n + m]."""
+    kind: Literal["pairs", "drawn", "classes"] = "pairs"
+    """Pairs with labels, positives against drawn negatives, or nodes with a class."""
+    targets: Tensor | None = None
+    """int64[n]: the class of each node, from 0."""
+
+
+class Maker(Protocol):
+    """Makes the batches of one objective."""
+
+    def epoch(self, rng: np.random.Generator) -> list[Int64Array]:
+        """The examples of each step of an epoch, in random order."""
+        ...
+
+    def in_order(self, limit: int) -> list[Int64Array]:
+        """The examples of each step of a validation: at most `limit`, in order of time."""
+        ...
+
+    def make(self, key: StepKey) -> Batch:
+        """Sample and read everything that a step needs; runs on the prefetch thread."""
+        ...
 
 
 class BatchMaker:
-    """Makes the batches of one objective from a set of its examples."""
+    """Makes the batches of one link prediction from a set of its examples."""
 
     def __init__(
         self,
@@ -68,76 +92,126 @@ class BatchMaker:
         config: TrainingConfig,
     ) -> None:
         """`known`: pairs that must not be taken as negatives: those of `examples` and whatever came before."""
-        self.reader, self.edge, self.examples, self.config = reader, edge, examples, config
+        self.reader, self.edge, self.config = reader, edge, config
         self.kind = objective.negatives.kind
         self.num_dst = graph.num_nodes(edge.dst)
         positives = known.take(known.labels > 0)
         self._keys = np.unique(positives.src * self.num_dst + positives.dst)
-        created = graph.created_at(edge.dst)
-        self._by_creation = None if created is None else np.argsort(created, kind="stable").astype(np.int64)
-        self._created = None if created is None else np.asarray(created)[self._by_creation]
+        self._undated = undated_pairs(graph, edge)
         counts = np.bincount(positives.dst, minlength=self.num_dst).astype(np.float64)
         self._share = counts / max(1.0, counts.sum())
+        self._drawer: Drawer | None = None
+        if self.kind in SAMPLED:
+            existence = Existence.of(graph, edge.dst)
+            self._drawer = drawer(graph, objective, edge, existence)
+            examples = _met_before(examples, existence)
+        self.examples = examples
 
     @property
     def drawn(self) -> bool:
-        return self.kind in ("uniform", "in-batch")
+        return self.kind == "in-batch" or self.kind in SAMPLED
 
     def epoch(self, rng: np.random.Generator) -> list[Int64Array]:
-        """The examples of each step of an epoch, in random order."""
+        """The examples of each step of an epoch, in random order.
+
+        Where negatives are drawn, the examples of a step are close in time. With `config.grouping` those of one source
+        that lie in one stretch of `GROUPED` steps come together.
+        """
         n, size = len(self.examples), self.config.batch_size
-        if not self.drawn:
+        if self.config.grouping:
+            chunks = grouped_steps(self.examples.src, size, rng)
+        elif self.drawn:
+            phase = int(rng.integers(size)) if n > size else 0
+            cuts = [0, *range(phase or size, n, size), n]
+            chunks = [np.arange(first, last) for first, last in pairwise(cuts) if last > first]
+        else:
             order = rng.permutation(n)
             return [np.sort(order[first : first + size]) for first in range(0, n, size)]
-        phase = int(rng.integers(size)) if n > size else 0
-        cuts = [0, *range(phase or size, n, size), n]
-        chunks = [np.arange(first, last) for first, last in pairwise(cuts) if last > first]
         return [chunks[place] for place in rng.permutation(len(chunks))]
 
     def in_order(self, limit: int) -> list[Int64Array]:
         """The examples of each step of a validation: at most `limit`, in order of time."""
-        n, size = len(self.examples), self.config.batch_size
-        chunks = [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
-        keep = max(1, limit // size)
-        if len(chunks) > keep:  # spread over the whole time
-            chunks = [chunks[place] for place in np.unique(np.linspace(0, len(chunks) - 1, keep).astype(np.int64))]
-        return chunks
+        return ordered_steps(len(self.examples), self.config.batch_size, limit)
 
     def make(self, key: StepKey) -> Batch:
         """Sample and read everything that a step needs; runs on the prefetch thread."""
         examples = self.examples.take(key.examples)
         n = len(examples)
-        src, dst = self.edge.src, self.edge.dst
-        gids = [self.reader.gids(src, examples.src), self.reader.gids(dst, examples.dst)]
-        times = [examples.times, examples.times]
+        src, dst = (
+            self.reader.gids(self.edge.src, examples.src),
+            self.reader.gids(self.edge.dst, examples.dst),
+        )
+        src_seen, dst_seen = self._seen(examples)
+        gids, times = [src, dst], [src_seen, dst_seen]
         labels = allowed = log_q = None
-        if not self.drawn:
-            labels = torch.from_numpy(examples.labels)
+        if self._drawer is not None:
+            rng = np.random.default_rng((self.config.seed, key.step, 1))
+            chosen = np.sort(rng.integers(n, size=self.config.negatives))
+            wanted = Wanted(examples.dst, dst_seen, chosen)
+            drawn, moments = self._drawer.draw(wanted, rng), wanted.moments
+            gids.append(self.reader.gids(self.edge.dst, drawn.nodes))
+            times.append(moments)
+            allowed = torch.from_numpy(self._allowed(examples, drawn.nodes, moments) & drawn.exist)
+            log_q = None if drawn.log_q is None else torch.from_numpy(drawn.log_q)
         elif self.kind == "in-batch":
-            allowed = self._allowed(examples, examples.dst, examples.times)
+            allowed = torch.from_numpy(self._allowed(examples, examples.dst, dst_seen))
             log_q = torch.from_numpy(np.tile(self._log_q(examples.dst, n), 2))
         else:
-            drawn, moments, alive = self._draw(examples, key.step)
-            gids.append(self.reader.gids(dst, drawn))
-            times.append(moments)
-            allowed = self._allowed(examples, drawn, moments) & torch.from_numpy(alive)
-        trees = self.reader.read(np.concatenate(gids), np.concatenate(times), key.step)
-        return Batch(key.objective, trees, n, labels, self.kind == "in-batch", allowed, log_q)
+            labels = torch.from_numpy(examples.labels)
+        return Batch(
+            objective=key.objective,
+            trees=self._read(examples, gids, times, key.step),
+            size=n,
+            labels=labels,
+            in_batch=self.kind == "in-batch",
+            allowed=allowed,
+            log_q=log_q,
+            kind="drawn" if self.drawn else "pairs",
+        )
 
-    def _draw(self, examples: Examples, step: int) -> tuple[Int64Array, Int64Array, NDArray[np.bool_]]:
-        """Uniform negatives, the moment at which each is seen (that of some example), and whether it existed then."""
-        rng = np.random.default_rng((self.config.seed, step, 1))
-        count = self.config.negatives
-        moments = np.sort(examples.times[rng.integers(len(examples), size=count)])
-        if self._created is None or self._by_creation is None:
-            return rng.integers(self.num_dst, size=count), moments, np.ones(count, dtype=bool)
-        existing = np.searchsorted(self._created, moments, side="right")
-        return self._by_creation[(rng.random(count) * existing).astype(np.int64)], moments, existing > 0
+    def _seen(self, examples: Examples) -> tuple[Int64Array, Int64Array]:
+        """When sources and destinations are seen, int64[n] each; never after the example.
 
-    def _allowed(self, examples: Examples, negatives: Int64Array, moments: Int64Array) -> Tensor:
-        """Neither a known positive of the source, nor seen at a moment after the example's."""
+        With grouping the examples of one source see it at the earliest of their moments, and so share its tree.
+        """
+        if self.config.moment == "step":
+            earliest = np.full(len(examples), examples.times.min(initial=NEVER))
+            return earliest, earliest
+        if not self.config.grouping:
+            return examples.times, examples.times
+        _, group = np.unique(examples.src, return_inverse=True)
+        earliest = np.full(int(group.max(initial=-1)) + 1, NEVER)
+        np.minimum.at(earliest, group, examples.times)
+        return earliest[group], examples.times
+
+    def _read(self, examples: Examples, gids: list[Int64Array], times: list[Int64Array], step: int) -> Trees:
+        """The trees of all seeds.
+
+        Dated edges of an example are never seen, for they are not strictly earlier. An undated edge between its nodes
+        would be, so that source and destination hide what joins them from each other.
+        """
+        seeds = np.concatenate(gids)
+        joined = _among(self._undated, examples.src * self.num_dst + examples.dst)
+        exclude: Int64Array | None = None
+        if joined.any():
+            exclude = np.full(len(seeds), -1, dtype=np.int64)
+            exclude[: len(joined)][joined] = gids[1][joined]
+            exclude[len(joined) : 2 * len(joined)][joined] = gids[0][joined]
+        return self.reader.read(seeds, np.concatenate(times), step, exclude=exclude)
+
+    def _allowed(self, examples: Examples, negatives: Int64Array, moments: Int64Array) -> NDArray[np.bool_]:
+        """Neither a known positive of the source, nor the source, nor seen at a moment after the example's.
+
+        Nor joined to the source by an undated edge: positives hide theirs, and a negative is shared by all sources, so
+        that it would be the only one to show it.
+        """
         known = kernels.known_pairs(self._keys, examples.src, negatives, self.num_dst)
-        return torch.from_numpy(~known & (moments[None, :] <= examples.times[:, None]))
+        if len(self._undated):
+            known = known | kernels.known_pairs(self._undated, examples.src, negatives, self.num_dst)
+        allowed: NDArray[np.bool_] = ~known & (moments[None, :] <= examples.times[:, None])
+        if self.edge.src == self.edge.dst:
+            allowed &= negatives[None, :] != examples.src[:, None]
+        return allowed
 
     def _log_q(self, dst: Int64Array, draws: int) -> NDArray[np.float32]:
         """Log of the chance that each destination is in a batch, relative to a uniform draw."""
@@ -147,10 +221,81 @@ class BatchMaker:
         return relative
 
 
+def _met_before(examples: Examples, existence: Existence) -> Examples:
+    """Without the first example of each destination where it only exists because of it.
+
+    Negatives are drawn from what exists, which for types without `created_at` is what has been met before. Positives
+    are held to the same, or having no history would tell a positive. All are kept where none would be left.
+    """
+    if existence.declared:
+        return examples
+    met = existence.holds(examples.dst, examples.times)
+    return examples.take(met) if met.any() else examples
+
+
+def undated_pairs(graph: Graph, edge: EdgeType) -> Int64Array:
+    """Keys `src * nodes(dst) + dst`, ascending, of the pairs that an undated edge joins, in either direction."""
+    width = graph.num_nodes(edge.dst)
+    keys = [np.empty(0, dtype=np.int64)]
+    for other in graph.edge_types:
+        if {other.src, other.dst} != {edge.src, edge.dst}:
+            continue
+        arrays = graph.edges(other)
+        if arrays.timestamps is not None:
+            continue
+        one, two = np.asarray(arrays.indices, dtype=np.int64), arrays.destinations().astype(np.int64)
+        if (other.src, other.dst) == (edge.src, edge.dst):
+            keys.append(one * width + two)
+        if (other.dst, other.src) == (edge.src, edge.dst):
+            keys.append(two * width + one)
+    return np.unique(np.concatenate(keys))
+
+
+def _among(keys: Int64Array, wanted: Int64Array) -> NDArray[np.bool_]:
+    """Which of `wanted` are in ascending `keys`."""
+    if not len(keys):
+        return np.zeros(len(wanted), dtype=bool)
+    found: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
+
+
+def ordered_steps(n: int, size: int, limit: int) -> list[Int64Array]:
+    """Consecutive stretches of `size` of n examples; of more than `limit` some, spread over the whole."""
+    chunks = [np.arange(first, min(first + size, n)) for first in range(0, n, size)]
+    keep = max(1, limit // size)
+    if len(chunks) > keep:
+        chunks = [chunks[place] for place in np.unique(np.linspace(0, len(chunks) - 1, keep).astype(np.int64))]
+    return chunks
+
+
+def grouped_steps(src: Int64Array, size: int, rng: np.random.Generator) -> list[Int64Array]:
+    """Steps of at most `size` examples in which those of one source stay together.
+
+    Examples, in order of time, are cut into stretches of `GROUPED * size` at random places. Within a stretch groups
+    come in random order; one of more than `size` examples is cut.
+    """
+    n, width = len(src), GROUPED * size
+    phase = int(rng.integers(width)) if n > width else 0
+    steps = []
+    for first, last in pairwise([0, *range(phase or width, n, width), n]):
+        distinct, group = np.unique(src[first:last], return_inverse=True)
+        order = np.argsort(rng.permutation(len(distinct))[group], kind="stable")
+        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+        at = 0
+        while at < last - first:
+            cut = last - first
+            if cut - at > size:
+                cut = int(starts[np.searchsorted(starts, at + size, side="right") - 1])
+                cut = cut if cut > at else at + size
+            steps.append(np.sort(first + order[at:cut]))
+            at = cut
+    return steps
+
+
 class Schedule:
     """The steps of every epoch, interleaved over objectives by chance; the same for the same seed."""
 
-    def __init__(self, makers: Mapping[str, BatchMaker], seed: int) -> None:
+    def __init__(self, makers: Mapping[str, Maker], seed: int) -> None:
         self._makers, self._seed = dict(sorted(makers.items())), seed
 
     def epoch(self, number: int) -> list[StepKey]:

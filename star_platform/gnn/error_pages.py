@@ -66,4 +66,18 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "that both have, rows and earlier maps that fit them, and a moment that is not after validation starts.",
         fix="Use `compat: {mode: post-hoc}` for a release that shares no entity with the one before.",
     ),
+    "M012": ErrorPage(
+        "Hard negatives need attributes",
+        "A hard negative shares an attribute with the positive destination: the walk goes over edges of `kind: "
+        "attribute` at the destination's node type, and there are none.",
+        example="objectives:\n  view: {kind: link-prediction, edge: member-views-job, negatives: {kind: hard}}",
+        fix="Declare an attribute edge at that node type, such as job-has-title, or use `uniform` or `degree`.",
+    ),
+    "M013": ErrorPage(
+        "A node classification has no usable labels",
+        "The objective names a feature that the graph lacks or that is not categorical, or fewer than two classes have "
+        "a training example.",
+        example="objectives:\n  seniority: {kind: node-classification, node: member, feature: member.seniority}",
+        fix="Name a feature of `kind: categorical` of that node type, and check its `min_count`.",
+    ),
 }

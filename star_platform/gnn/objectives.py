@@ -1,4 +1,4 @@
-"""Losses of link prediction, and the AUC that stops training.
+"""Losses of link prediction and node classification, their weights, and the AUC that stops training.
 
     (6) L_t = -sum over pairs of y log p + (1 - y) log(1 - p)        (7) L = sum over objectives of lambda_t L_t
 
@@ -7,13 +7,14 @@ of STAR (arXiv 2507.09797). Drawn negatives are averaged per positive, so that t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from star_platform.gnn.attention import MASKED
@@ -67,6 +68,68 @@ def drawn_loss(
         return (losses * some).sum() / some.sum().clamp(min=1)
     against = (functional.softplus(negative) * allowed).sum(dim=1) / allowed.sum(dim=1).clamp(min=1)
     return (functional.softplus(-positive) + against).mean()
+
+
+def classification_logits(model: Model, batch: Batch) -> Tensor:
+    """Logits `[n, classes]` of the batch's nodes, from the linear head `model.heads[objective]`."""
+    vectors = functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
+    logits: Tensor = model.get_submodule(f"heads.{batch.objective}")(vectors)
+    return logits
+
+
+def classification_loss(model: Model, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the batch's nodes against their class."""
+    assert batch.targets is not None  # noqa: S101 - set for nodes with a class
+    return functional.cross_entropy(classification_logits(model, batch).float(), batch.targets)
+
+
+class UncertaintyWeights(nn.Module):
+    """Weights of objectives that are learned with them (Kendall, Gal, Cipolla 2018, equation 10).
+
+        L = sum over objectives of lambda_t (exp(-s_t) L_t + s_t),        s_t = log sigma_t^2
+
+    in the form for classification losses. s_t = log L_t at the optimum, so that each objective pulls with the same
+    force whatever the size of its loss, times the lambda_t that was declared. An objective of weight 0 is left out.
+    A step holds one objective: then only its own s_t moves. Weight decay would pull every s_t to 0: train it without.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        """`weights`: lambda of each objective."""
+        super().__init__()
+        self.declared = {name: weights[name] for name in sorted(weights) if weights[name] > 0}
+        self.log_variances = nn.Parameter(torch.zeros(len(self.declared)))
+        self._places = {name: place for place, name in enumerate(self.declared)}
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The total of scalar losses by objective; those of weight 0 do not count."""
+        terms = []
+        for name, loss in losses.items():
+            if name in self._places:
+                s = self.log_variances[self._places[name]]
+                terms.append(self.declared[name] * (torch.exp(-s) * loss + s))
+        return torch.stack(terms).sum() if terms else self.log_variances.new_zeros(())
+
+    def learned(self) -> dict[str, float]:
+        """exp(-s) of each objective: what its loss is multiplied by, before the declared weight."""
+        found = torch.exp(-self.log_variances.detach()).tolist()
+        return {name: float(found[place]) for name, place in self._places.items()}
+
+
+def macro_auc(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """Mean over classes of the AUC of "this class" against the rest; 0.5 where no class can be told from another.
+
+    Args:
+        logits: float32[n, classes].
+        targets: int64[n]; a class that none or all of them have does not count.
+    """
+    scores = logits - logits.max(axis=1, keepdims=True)  # softmax, so that classes are comparable between nodes
+    scores = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    found = [
+        auc(scores[targets == place, place], scores[targets != place, place])
+        for place in np.unique(targets)
+        if (targets != place).any()
+    ]
+    return float(np.mean(found)) if found else 0.5
 
 
 def auc(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> float:

@@ -6,8 +6,9 @@ model: were they each objective's own, one objective would train on moments that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
 from star_platform.graph.storage import EdgeArrays, EdgeType, Graph
-from star_platform.signals.model import LinkPrediction
+from star_platform.signals.model import LinkPrediction, Objective
 
 Int64Array = NDArray[np.int64]
 
@@ -50,10 +51,11 @@ class TimeSplit:
     test: Examples
 
 
-def split(graph: Graph, objectives: Mapping[str, LinkPrediction], config: TrainingConfig) -> dict[str, TimeSplit]:
-    """Divide the examples of every objective at two moments, the same for all.
+def split(graph: Graph, objectives: Mapping[str, Objective], config: TrainingConfig) -> dict[str, TimeSplit]:
+    """Divide the examples of every link prediction at two moments, the same for all.
 
-    The boundaries are quantiles of the examples' times, each objective counted with equal weight in total.
+    The boundaries are quantiles of the examples' times, each objective counted with equal weight in total. Node
+    classification is left out: `classification.split_labels` divides it at the same moments.
 
     Raises:
         TrainingError: M001 without objectives or without examples, M002 for an edge without times, M003 for a label
@@ -61,11 +63,14 @@ def split(graph: Graph, objectives: Mapping[str, LinkPrediction], config: Traini
     """
     if not objectives:
         raise TrainingError("M001", "there is nothing to train on: no objective", hint="declare one under `objectives`")
-    examples = {name: objective_examples(graph, objectives[name], config) for name in sorted(objectives)}
+    links = link_predictions(objectives)
+    examples = {name: objective_examples(graph, links[name], config) for name in sorted(links)}
+    if not examples:
+        return {}
     validation_start, test_start = boundaries(list(examples.values()), config)
     return {
         name: TimeSplit(
-            edge=graph.edges_named(objectives[name].edge).type,
+            edge=graph.edges_named(links[name].edge).type,
             validation_start=validation_start,
             test_start=test_start,
             train=all_.take(all_.times < validation_start),
@@ -74,6 +79,11 @@ def split(graph: Graph, objectives: Mapping[str, LinkPrediction], config: Traini
         )
         for name, all_ in examples.items()
     }
+
+
+def link_predictions(objectives: Mapping[str, Objective]) -> dict[str, LinkPrediction]:
+    """The link predictions among `objectives`."""
+    return {name: each for name, each in objectives.items() if isinstance(each, LinkPrediction)}
 
 
 def objective_examples(graph: Graph, objective: LinkPrediction, config: TrainingConfig) -> Examples:
@@ -133,7 +143,16 @@ def edge_examples(
     return Examples(src[order], dst[order], times[order], labels[order])
 
 
-def boundaries(parts: list[Examples], config: TrainingConfig) -> tuple[int, int]:
+class Dated(Protocol):
+    """Examples of any kind, at least one."""
+
+    @property
+    def times(self) -> Int64Array: ...
+
+    def __len__(self) -> int: ...
+
+
+def boundaries(parts: Sequence[Dated], config: TrainingConfig) -> tuple[int, int]:
     """Start of validation and of test, microseconds."""
     times = np.concatenate([part.times for part in parts])
     weights = np.concatenate([np.full(len(part), 1.0 / len(part)) for part in parts])

@@ -21,7 +21,7 @@
     ~ edge.src.node, dst.node                         breaking    the relation means something else
     ~ any other field of an edge                      retrain
     ~ any field of a feature or opt-out               retrain
-    ~ objective.edge, label, kind                     breaking    what is predicted is what the vectors stand for
+    ~ objective.edge, label, node, feature, kind      breaking    what is predicted is what the vectors stand for
     ~ objective.negatives, weight                     retrain
     ~ data of a source                                retrain     same declaration, other rows
     ~ data: other type of an entity's key             breaking    readers look up by another type

@@ -14,6 +14,7 @@ from star_platform.planning.fingerprint import creators
 from star_platform.planning.snapshot import Snapshots, SourceSnapshot
 from star_platform.planning.sources import source_id
 from star_platform.planning.spec import GraphSpec, SignalKey
+from star_platform.signals.model import LinkPrediction
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,11 @@ class Sizes:
 
     @property
     def examples(self) -> int:
-        """Positives of one epoch over all objectives."""
-        rows = sum(self.rows(("edge", objective.edge)) for objective in self.spec.objectives.values())
+        """Positives of one epoch over all link predictions, and nodes of all classifications."""
+        rows = sum(
+            self.rows(("edge", each.edge)) if isinstance(each, LinkPrediction) else self.nodes(each.node)
+            for each in self.spec.objectives.values()
+        )
         return int(rows * EXAMPLE_SHARE)
 
 

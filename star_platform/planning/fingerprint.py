@@ -21,6 +21,7 @@ from star_platform.planning.canonical import canonical, digest
 from star_platform.planning.snapshot import Snapshots
 from star_platform.planning.sources import resolved_source, source_id
 from star_platform.planning.spec import GraphSpec, Signal, SignalKey, SignalKind
+from star_platform.signals.model import LinkPrediction, NodeClassification
 
 FINGERPRINT_VERSION = 1
 
@@ -64,7 +65,7 @@ def parents(spec: GraphSpec, signal: Signal) -> tuple[SignalKey, ...]:
     """What a signal's arrays depend on besides its own sources, sorted.
 
     A node type depends on who opts out of it and on the edge types that may create nodes of it; everything else on the
-    node types that it names; an objective on its edge types.
+    node types that it names; an objective on its edge types, or on the feature that it predicts.
     """
     found: list[SignalKey] = []
     definition = signal.definition
@@ -77,6 +78,8 @@ def parents(spec: GraphSpec, signal: Signal) -> tuple[SignalKey, ...]:
         found.append(("node", signal.name.partition(".")[0]))
     elif signal.kind == "cohort":
         found.append(("node", definition.node))
+    elif isinstance(definition, NodeClassification):
+        found += [("node", definition.node), ("feature", definition.feature)]
     elif signal.kind == "objective":
         found.append(("edge", definition.edge))
         if definition.negatives.edge is not None:
@@ -95,8 +98,8 @@ def creators(spec: GraphSpec, node: str) -> tuple[str, ...]:
 
 def label_columns(spec: GraphSpec, edge: str) -> tuple[str, ...]:
     """The label columns that objectives read from the rows of an edge type, sorted."""
-    labels = {objective.label for objective in spec.objectives.values() if objective.edge == edge}
-    return tuple(sorted(label for label in labels if label is not None))
+    links = [each for each in spec.objectives.values() if isinstance(each, LinkPrediction)]
+    return tuple(sorted({each.label for each in links if each.edge == edge and each.label is not None}))
 
 
 def fingerprints(spec: GraphSpec, snapshots: Snapshots) -> dict[SignalKey, SignalFingerprint]:

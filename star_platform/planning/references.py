@@ -1,4 +1,4 @@
-"""What signals name that must exist: the node types of edges, features and cohorts, the edge types of objectives."""
+"""What signals name that must exist: node types of edges, features and cohorts; edge types and labels of objectives."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from star_platform.planning.base import BaseRelease
 from star_platform.planning.differences import pointer
 from star_platform.planning.spec import SECTIONS, GraphSpec, Signal, SignalKey, SignalKind
 from star_platform.signals.load import LoadedBranch
+from star_platform.signals.model import NodeClassification
 from star_platform.signals.suggest import did_you_mean
 from star_platform.signals.suggest import known as listing
 
 
 class Reference(NamedTuple):
-    """`path` inside the declaration names the node or edge type `target`."""
+    """`path` inside the declaration names the node type, edge type or feature `target`."""
 
     path: tuple[str, ...]
     kind: SignalKind
@@ -32,6 +33,9 @@ def references(signal: Signal) -> Iterator[Reference]:
         yield Reference((), "node", signal.name.partition(".")[0])
     elif signal.kind == "cohort" or (signal.kind == "opt_out" and definition.node is not None):
         yield Reference(("node",), "node", definition.node)
+    elif isinstance(definition, NodeClassification):
+        yield Reference(("node",), "node", definition.node)
+        yield Reference(("feature",), "feature", definition.feature)
     elif signal.kind == "objective":
         yield Reference(("edge",), "edge", definition.edge)
         if definition.negatives.edge is not None:
@@ -69,7 +73,7 @@ def _fate(
     """What became of a signal that is not there, where it stood, and what to do about it."""
     kind, name = key
     for loaded in drafts:
-        if name in (loaded.branch.nodes if kind == "node" else loaded.branch.edges):
+        if name in getattr(loaded.branch, SECTIONS[kind]):
             return (
                 f"which only the draft '{loaded.branch.branch}' declares",
                 loaded.place(SECTIONS[kind], name),

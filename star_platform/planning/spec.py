@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from star_platform.errors import Place
-from star_platform.signals.model import Cohort, Declaration, Edge, LinkPrediction, Node, OptOut, Source
+from star_platform.signals.model import Cohort, Declaration, Edge, Node, Objective, OptOut, Source
 
 SignalKind = Literal["node", "edge", "feature", "objective", "cohort", "opt_out"]
 SignalKey = tuple[SignalKind, str]
@@ -92,7 +92,7 @@ class GraphSpec:
         return self._definitions("feature")
 
     @cached_property
-    def objectives(self) -> dict[str, LinkPrediction]:
+    def objectives(self) -> dict[str, Objective]:
         return self._definitions("objective")
 
     @cached_property

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    Tag,
+    model_serializer,
+)
 
 API_VERSION: Literal["star/v1"] = "star/v1"
 
@@ -207,11 +217,21 @@ class Negatives(Declaration):
     """Where the negatives of an objective come from.
 
     `labelled`: rows whose label is false; `edge`: the edges of another edge type; `uniform`: nodes of the destination
-    type that existed at the example's time; `in-batch`: the other destinations of the batch.
+    type that existed at the example's time; `degree`: the same, more often the more often they were met before;
+    `hard`: nodes that share an attribute with the positive destination; `in-batch`: the other destinations of the
+    batch.
     """
 
-    kind: Literal["labelled", "uniform", "in-batch", "edge"] = "uniform"
+    kind: Literal["labelled", "uniform", "in-batch", "edge", "degree", "hard"] = "uniform"
     edge: Name | None = None
+    hard_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Of kind `hard`: this share of the negatives is hard, 0.5 when absent; the rest is uniform."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves `hard_share` out where it is not given: older declarations keep their fingerprint."""
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if name != "hard_share" or value is not None}
 
 
 def _negatives(value: Any) -> Any:
@@ -231,7 +251,17 @@ class LinkPrediction(Declaration):
     weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
 
 
-Objective = LinkPrediction
+class NodeClassification(Declaration):
+    """Predict a categorical feature of a node from everything else; the feature is then no input of the model."""
+
+    kind: Literal["node-classification"]
+    node: NodeName
+    feature: FeatureName
+    """A categorical feature of the node type; nodes where it is missing or rare teach nothing."""
+    weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
+
+
+Objective = Annotated[LinkPrediction | NodeClassification, Discriminator("kind")]
 
 
 class Cohort(Declaration):

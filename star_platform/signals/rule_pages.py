@@ -383,4 +383,81 @@ scorer: {onnx: ranker.onnx}
 cases: {path: data/cases.parquet, label: clicked, keys: {job: job_id}}
 """,
     ),
+    "S061": ErrorPage(
+        "unknown feature",
+        "A node classification predicts a feature that no branch file declares under 'features:'.",
+        example="""\
+features:
+  member.seniority: {kind: categorical, source: members, key: member_id, column: seniority}
+objectives:
+  seniority: {kind: node-classification, node: member, feature: member.senority}
+""",
+        fix="""\
+features:
+  member.seniority: {kind: categorical, source: members, key: member_id, column: seniority}
+objectives:
+  seniority: {kind: node-classification, node: member, feature: member.seniority}
+""",
+    ),
+    "S062": ErrorPage(
+        "a label of another node",
+        "A node classification predicts a feature of its own node type: the part of the name before the dot.",
+        example="""\
+features:
+  member.seniority: {kind: categorical, source: members, key: member_id, column: seniority}
+  job.level: {kind: categorical, source: jobs, key: job_id, column: level}
+objectives:
+  seniority: {kind: node-classification, node: member, feature: job.level}
+""",
+        fix="""\
+features:
+  member.seniority: {kind: categorical, source: members, key: member_id, column: seniority}
+  job.level: {kind: categorical, source: jobs, key: job_id, column: level}
+objectives:
+  seniority: {kind: node-classification, node: member, feature: member.seniority}
+""",
+    ),
+    "S063": ErrorPage(
+        "a share of hard negatives without hard negatives",
+        "'hard_share' says which part of the negatives of kind 'hard' is hard. Other kinds have none.",
+        example="""\
+edges:
+  member-views-job:
+    kind: interaction
+    source: views
+    src: {node: member, key: member_id, unknown: create}
+    dst: {node: job, key: job_id, unknown: create}
+    timestamp: viewed_at
+objectives:
+  views: {kind: link-prediction, edge: member-views-job, negatives: {kind: uniform, hard_share: 0.3}}
+""",
+        fix="""\
+edges:
+  member-views-job:
+    kind: interaction
+    source: views
+    src: {node: member, key: member_id, unknown: create}
+    dst: {node: job, key: job_id, unknown: create}
+    timestamp: viewed_at
+objectives:
+  views: {kind: link-prediction, edge: member-views-job, negatives: {kind: hard, hard_share: 0.3}}
+""",
+    ),
+    "S064": ErrorPage(
+        "a label that is not categorical",
+        "The classes of a node classification are the values of a categorical feature. To predict a column of any other"
+        " kind, declare it as one: a feature that is a label is no input of the model.",
+        example="""\
+features:
+  member.age: {kind: numeric, source: members, key: member_id, columns: [age]}
+objectives:
+  age: {kind: node-classification, node: member, feature: member.age}
+""",
+        fix="""\
+features:
+  member.age_group: {kind: categorical, source: members, key: member_id, column: age_group}
+objectives:
+  age: {kind: node-classification, node: member, feature: member.age_group}
+""",
+    ),
 }

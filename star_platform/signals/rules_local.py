@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from star_platform.errors import Diagnostic
 from star_platform.signals.locate import Steps
-from star_platform.signals.model import Edge, FileSource, SqlSource
+from star_platform.signals.model import Edge, FileSource, LinkPrediction, SqlSource
 from star_platform.signals.sqltext import flaw, tables
 from star_platform.signals.tree import SequenceNode, plain
 from star_platform.signals.world import Draft, sql_texts
@@ -206,32 +206,52 @@ def _weight(draft: Draft, name: str, edge: Edge) -> Iterator[Diagnostic]:
 
 
 def objectives(draft: Draft) -> Iterator[Diagnostic]:
-    """Negatives name what they need, and nothing else."""
-    document = draft.document
+    """Negatives name what they need, and nothing else; a label is a feature of the node that is classified."""
     for name, objective in draft.branch.objectives.items():
-        negatives, steps = objective.negatives, ("objectives", name, "negatives")
-        if negatives.kind == "labelled" and objective.label is None:
-            yield document.diagnostic(
-                "S031",
-                f"objective '{name}' takes labelled negatives but names no label column",
-                document.value_place(*steps, "kind"),
-                "add 'label: <column>' to the objective",
-                "rows whose label is true are positives, the others negatives",
+        if isinstance(objective, LinkPrediction):
+            yield from _negatives(draft, name, objective)
+        elif objective.feature.partition(".")[0] != objective.node:
+            yield draft.document.diagnostic(
+                "S062",
+                f"objective '{name}' classifies '{objective.node}' by a feature of another node, '{objective.feature}'",
+                draft.document.value_place("objectives", name, "feature"),
+                f"name a feature of '{objective.node}'",
+                "a feature is named <node>.<feature>",
             )
-        if negatives.kind == "edge" and negatives.edge is None:
-            yield document.diagnostic(
-                "S032",
-                f"objective '{name}' takes its negatives from an edge but does not say which",
-                document.value_place(*steps, "kind"),
-                "write 'negatives: {edge: <edge>}'",
-            )
-        if negatives.kind != "edge" and negatives.edge is not None:
-            yield document.diagnostic(
-                "S032",
-                f"objective '{name}' names an edge for its negatives, but their kind is '{negatives.kind}'",
-                document.place(*steps, "edge"),
-                "write 'kind: edge' or delete this",
-            )
+
+
+def _negatives(draft: Draft, name: str, objective: LinkPrediction) -> Iterator[Diagnostic]:
+    document = draft.document
+    negatives, steps = objective.negatives, ("objectives", name, "negatives")
+    if negatives.kind == "labelled" and objective.label is None:
+        yield document.diagnostic(
+            "S031",
+            f"objective '{name}' takes labelled negatives but names no label column",
+            document.value_place(*steps, "kind"),
+            "add 'label: <column>' to the objective",
+            "rows whose label is true are positives, the others negatives",
+        )
+    if negatives.kind == "edge" and negatives.edge is None:
+        yield document.diagnostic(
+            "S032",
+            f"objective '{name}' takes its negatives from an edge but does not say which",
+            document.value_place(*steps, "kind"),
+            "write 'negatives: {edge: <edge>}'",
+        )
+    if negatives.kind != "edge" and negatives.edge is not None:
+        yield document.diagnostic(
+            "S032",
+            f"objective '{name}' names an edge for its negatives, but their kind is '{negatives.kind}'",
+            document.place(*steps, "edge"),
+            "write 'kind: edge' or delete this",
+        )
+    if negatives.kind != "hard" and negatives.hard_share is not None:
+        yield document.diagnostic(
+            "S063",
+            f"objective '{name}' has a share of hard negatives, but their kind is '{negatives.kind}'",
+            document.place(*steps, "hard_share"),
+            "write 'kind: hard' or delete this",
+        )
 
 
 def repeated_items(draft: Draft) -> Iterator[Diagnostic]:

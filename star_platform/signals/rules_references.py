@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from star_platform.errors import Diagnostic, Place
 from star_platform.signals.locate import Steps
-from star_platform.signals.model import TableSource
+from star_platform.signals.model import CategoricalFeature, LinkPrediction, TableSource
 from star_platform.signals.suggest import did_you_mean, known
 from star_platform.signals.tree import MappingNode
 from star_platform.signals.world import Draft, World, references
@@ -114,13 +114,12 @@ def declared_names(draft: Draft, world: World) -> Iterator[Diagnostic]:
 
 
 def _declared(draft: Draft, world: World, section: str, name: str, sentence: str, place: Place) -> Iterator[Diagnostic]:
-    what = {"nodes": "node", "edges": "edge"}[section]
+    what, code = {"nodes": ("node", "S014"), "edges": ("edge", "S028"), "features": ("feature", "S061")}[section]
     declaring = world.declaring(section, name)
     if not declaring:
         if world.complete:
             names = world.names(section)
             label = did_you_mean(name, names) or "no branch declares it"
-            code = "S014" if section == "nodes" else "S028"
             message = f"{sentence} unknown {what} '{name}'"
             yield draft.document.diagnostic(code, message, place, label, known(section, names))
     elif draft.ready and not any(item is draft or item.ready for item in declaring):
@@ -141,6 +140,8 @@ def _only_a_draft(draft: Draft, other: Draft, what: str, place: Place) -> Diagno
 def objective_edges(draft: Draft, world: World) -> Iterator[Diagnostic]:
     """Objectives predict dated edges; their negatives join the same types of nodes."""
     for name, objective in draft.branch.objectives.items():
+        if not isinstance(objective, LinkPrediction):
+            continue
         edge = world.edge(draft, objective.edge)
         if edge is not None and edge.timestamp is None and edge.kind == "attribute":
             yield draft.document.diagnostic(
@@ -174,6 +175,22 @@ def _negative_edge(draft: Draft, world: World, name: str, positive: str, negativ
         )
 
 
+def objective_labels(draft: Draft, world: World) -> Iterator[Diagnostic]:
+    """The label of a node classification is a categorical feature."""
+    for name, objective in draft.branch.objectives.items():
+        if isinstance(objective, LinkPrediction):
+            continue
+        feature = world.feature(draft, objective.feature)
+        if feature is not None and not isinstance(feature, CategoricalFeature):
+            yield draft.document.diagnostic(
+                "S064",
+                f"objective '{name}' predicts '{objective.feature}', which is not categorical",
+                draft.document.value_place("objectives", name, "feature"),
+                f"its kind is '{feature.kind}'",
+                "a class is a value of a categorical feature: declare the label column as one",
+            )
+
+
 def created_nodes(draft: Draft, world: World) -> Iterator[Diagnostic]:
     """A node type without a source has an edge that creates its nodes."""
     if not world.complete or any(item.broken for item in world.drafts):
@@ -204,5 +221,6 @@ RULES = (
     variable_names,
     declared_names,
     objective_edges,
+    objective_labels,
     created_nodes,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from star_platform.signals.document import Document
 from star_platform.signals.locate import Steps
-from star_platform.signals.model import Branch, Edge, IdFeature
+from star_platform.signals.model import Branch, Edge, Feature, IdFeature
 from star_platform.signals.tree import MappingNode, ScalarNode
 
 
@@ -75,6 +75,13 @@ class World:
                 return other.branch.edges[name]
         return None
 
+    def feature(self, draft: Draft, name: str) -> Feature | None:
+        """The feature `name`, the file's own before any other's."""
+        for other in sorted(self.visible(draft), key=lambda item: item is not draft):
+            if name in other.branch.features:
+                return other.branch.features[name]
+        return None
+
 
 @dataclass(frozen=True)
 class Use:
@@ -130,7 +137,7 @@ class Reference:
 
 
 def references(draft: Draft) -> Iterator[Reference]:
-    """Every source, node and edge that the file names, in declarations that are wrong elsewhere too."""
+    """Every source, node, edge and feature that the file names, in declarations that are wrong elsewhere too."""
     for pattern, section, sentence in _REFERENCES:
         for steps in _matching(draft.document, pattern):
             node = draft.document.node(*steps)
@@ -149,6 +156,8 @@ _REFERENCES = (
     (("cohorts", "*", "node"), "nodes", "cohort '{1}' divides"),
     (("privacy", "opt_out", "node"), "nodes", "privacy.opt_out removes"),
     (("objectives", "*", "edge"), "edges", "objective '{1}' predicts"),
+    (("objectives", "*", "node"), "nodes", "objective '{1}' classifies"),
+    (("objectives", "*", "feature"), "features", "objective '{1}' predicts"),
     (("objectives", "*", "negatives", "edge"), "edges", "objective '{1}' takes negatives from"),
 )
 

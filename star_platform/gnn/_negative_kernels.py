@@ -1,0 +1,149 @@
+"""Loops of drawing negatives, compiled; none holds the GIL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_platform.graph.kernels import kernel
+
+POWER = 0.75
+"""Exponent of the degree; of word2vec (Mikolov et al. 2013, section 2.2)."""
+ATTEMPTS = 500
+_STEP, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+
+
+@kernel
+def _mixed(z: Any) -> Any:
+    """The finaliser of SplitMix64: a bijection of 64 bits."""
+    z = (z ^ (z >> _S30)) * _MIX1
+    z = (z ^ (z >> _S27)) * _MIX2
+    return z ^ (z >> _S31)
+
+
+@kernel
+def _before(times: Any, low: Any, high: Any, moment: Any) -> Any:
+    """First place in ascending `times[low:high]` that is not strictly before `moment`."""
+    while low < high:
+        middle = (low + high) >> 1
+        if times[middle] < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def first_times(indices: NDArray[Any], times: NDArray[np.int64], first: NDArray[np.int64]) -> None:
+    """`first[indices[i]] = min(first[indices[i]], times[i])`."""
+    for i in range(len(indices)):
+        if times[i] < first[indices[i]]:
+            first[indices[i]] = times[i]
+
+
+@kernel
+def degrees_before(
+    indptr: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    nodes: NDArray[np.int64],
+    moments: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
+    """`out[i]`: edges into `nodes[i]` strictly before `moments[i]`; timestamps ascend within a node."""
+    for i in range(len(nodes)):
+        low = indptr[nodes[i]]
+        out[i] = _before(timestamps, low, indptr[nodes[i] + 1], moments[i]) - low
+
+
+@kernel
+def draw_by_degree(
+    order: NDArray[np.int64],
+    since: NDArray[np.int64],
+    alive: NDArray[np.int64],
+    event_nodes: NDArray[Any],
+    events: NDArray[np.int64],
+    indptr: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    moments: NDArray[np.int64],
+    seed: np.uint64,
+    nodes: NDArray[np.int64],
+    degrees: NDArray[np.int64],
+) -> None:
+    """Nodes with chance proportional to `(1 + degree) ** POWER` among those that exist, both at the draw's moment.
+
+    One of the nodes that exist, or the node of one of the events so far, taken evenly, is a draw with chance
+    proportional to 1 + degree; keeping it with chance `(1 + degree) ** (POWER - 1)` leaves the wanted one. So nothing
+    is summed over nodes, at any moment.
+
+    Args:
+        order: nodes by when they came to exist.
+        since: when each did.
+        alive: int64[k], how many exist at each moment.
+        event_nodes: node of each event, in order of time.
+        events: int64[k], how many events lie strictly before each moment.
+        indptr: bounds of the events of each node.
+        timestamps: their times, ascending within a node.
+        moments: int64[k].
+        seed: of the draw.
+        nodes: out, int64[k]; -1 where none exists.
+        degrees: out, int64[k].
+    """
+    state = seed
+    for j in range(len(moments)):
+        nodes[j], degrees[j] = -1, 0
+        total = alive[j] + events[j]
+        if alive[j] == 0:
+            continue
+        for _ in range(ATTEMPTS):
+            state += _STEP
+            place = np.int64(np.float64(_mixed(state) >> _S11) * 2.0**-53 * total)
+            state += _STEP
+            chance = np.float64(_mixed(state) >> _S11) * 2.0**-53
+            node = order[place] if place < alive[j] else np.int64(event_nodes[place - alive[j]])
+            if since[node] > moments[j]:
+                continue
+            low = indptr[node]
+            degree = _before(timestamps, low, indptr[node + 1], moments[j]) - low
+            if chance < (1.0 + degree) ** (POWER - 1.0):
+                nodes[j], degrees[j] = node, degree
+                break
+
+
+@kernel
+def weight_over_time(
+    times: NDArray[np.int64],
+    nodes: NDArray[Any],
+    is_event: NDArray[np.bool_],
+    num_nodes: int,
+    total: NDArray[np.float64],
+) -> None:
+    """`total[i]`: the sum of `(1 + degree) ** POWER` over existing nodes after changes 0 ... i.
+
+    A change, in order of time, is an event of a node, or that the node comes to exist.
+    """
+    degree = np.zeros(num_nodes, dtype=np.int64)
+    exists = np.zeros(num_nodes, dtype=np.bool_)
+    now = 0.0
+    for i in range(len(times)):
+        node = nodes[i]
+        if is_event[i]:
+            if exists[node]:
+                now += (2.0 + degree[node]) ** POWER - (1.0 + degree[node]) ** POWER
+            degree[node] += 1
+        else:
+            exists[node] = True
+            now += (1.0 + degree[node]) ** POWER
+        total[i] = now
+
+
+@kernel
+def hash_ids(text: NDArray[np.uint8], ends: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """`out[i]` in [0, 1): FNV-1a, then the finaliser of SplitMix64, of the bytes `text[ends[i]:ends[i + 1]]`."""
+    for i in range(len(out)):
+        state = np.uint64(14695981039346656037)
+        for j in range(ends[i], ends[i + 1]):
+            state = (state ^ np.uint64(text[j])) * np.uint64(1099511628211)
+        out[i] = np.float64(_mixed(state) >> _S11) * 2.0**-53
