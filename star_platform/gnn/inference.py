@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from star_platform.gnn import runtime
+from star_platform.gnn.inductive import InductiveGraph, InductiveReader
 from star_platform.gnn.layerwise import Layerwise
 from star_platform.gnn.model_io import Model, load_model, space_fingerprint
 from star_platform.gnn.trees import TreeReader, Trees
@@ -107,11 +108,13 @@ def embed_some(
 
 
 class Embedder:
-    """A trained model over a graph."""
+    """A trained model over the graph that it was trained on, or over another one as `inductive` shows it."""
 
     def __init__(self, graph: Graph, model: Model) -> None:
         self.graph, self.model = graph, model
         self.reader = TreeReader(graph, model.config, model.spec.inputs)
+        if isinstance(graph, InductiveGraph):
+            self.reader.inputs = InductiveReader(graph, model.config, model.spec.inputs)
 
     def batches(
         self, node: str, indices: NDArray[np.int64], times: NDArray[np.int64], size: int = BATCH
