@@ -23,7 +23,7 @@ from star_platform.graph.storage import EdgeType, Graph
 from star_platform.planning.canonical import digest
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class ModelSpec:
     weighted: bool
     objectives: Mapping[str, EdgeType]
 
+    def towers(self, config: TrainingConfig) -> tuple[int, ...]:
+        """Which tower of a dual encoder each node type has: 1 for what is more often destination than source."""
+        if config.towers == "single":
+            return ()
+        edges = self.objectives.values()
+        lean = {node: sum((edge.dst == node) - (edge.src == node) for edge in edges) for node in sorted(self.inputs)}
+        return tuple(int(lean[node] > 0) for node in sorted(self.inputs))
+
 
 class Model(nn.Module):
     """The encoder of every node type, and a decoder per objective."""
@@ -44,7 +52,9 @@ class Model(nn.Module):
     def __init__(self, spec: ModelSpec, config: TrainingConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        self.encoder = Encoder(spec.inputs, len(spec.relations), config, weighted=spec.weighted)
+        self.encoder = Encoder(
+            spec.inputs, len(spec.relations), config, weighted=spec.weighted, towers=spec.towers(config)
+        )
         names = sorted(spec.objectives)
         self._places = {name: place for place, name in enumerate(names)}
         self.decoders = nn.ModuleList(Decoder(config.dim, cosine=config.decoder == "cosine") for _ in names)

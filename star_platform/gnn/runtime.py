@@ -7,7 +7,8 @@ import ctypes
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -38,12 +39,32 @@ def torch_threads(count: int) -> Iterator[None]:
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(count)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())  # the promise is for the CPU
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+
+
+def device_of(wanted: str) -> torch.device:
+    """`auto`: a GPU where torch finds one."""
+    return torch.device("cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu"))
+
+
+def moved(value: Made, device: torch.device) -> Made:
+    """`value` with every tensor in it, through tuples and dataclasses, on `device`; itself on the CPU."""
+    if device.type == "cpu":
+        return value
+    found: Any = value
+    if isinstance(value, torch.Tensor):
+        found = value.to(device, non_blocking=True)
+    elif isinstance(value, tuple):
+        found = tuple(moved(each, device) for each in value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: moved(getattr(value, field.name), device) for field in fields(value)}
+        found = replace(value, **changed)
+    return cast(Made, found)
 
 
 def ahead(make: Callable[[Key], Made], keys: Iterable[Key], depth: int = 2) -> Iterator[Made]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,33 +125,53 @@ class Trainer:
         """The rest of the epoch that `state` is in, with its validations; returns the best weights so far."""
         steps = self.training.epoch(state.epoch)
         every = max(1, math.ceil(len(steps) * self.config.validate_every))
-        losses: dict[str, list[float]] = {}
-        seen, began = 0, time.perf_counter()
-        for batch, aligned in runtime.ahead(self._made, steps[state.step :]):
-            for name, value in self._step(batch, aligned).items():
-                losses.setdefault(name, []).append(value)
-            state.step += 1
-            seen += batch.size
-            task.advance(batch.size)
-            if state.step % every == 0 or state.step == len(steps):
-                task.note(examples_per_s=seen / (time.perf_counter() - began))
-                best = self._validated(state, best, losses, at=state.epoch + state.step / len(steps), task=task)
-                if state.step == len(steps):
-                    state.epoch, state.step = state.epoch + 1, 0
-                state.done = state.epoch >= self.config.max_epochs or state.since_best >= self.config.patience
-                checkpoint.save(work_dir, state, self.learned, best, self.optimizer)
-                losses, seen, began = {}, 0, time.perf_counter()
-                if state.done or state.step == 0:
-                    break
+        while not state.done and state.step < len(steps):
+            until = min(len(steps), (state.step // every + 1) * every)
+            losses = self._stretch(steps[state.step : until], task)
+            state.step = until
+            best = self._validated(state, best, losses, at=state.epoch + state.step / len(steps), task=task)
+            if state.step == len(steps):
+                state.epoch, state.step = state.epoch + 1, 0
+            state.done = state.epoch >= self.config.max_epochs or state.since_best >= self.config.patience
+            checkpoint.save(work_dir, state, self.learned, best, self.optimizer)
+            if state.step == 0:
+                break
         return best
+
+    def _stretch(self, steps: Sequence[StepKey], task: Task) -> dict[str, list[float]]:
+        """The steps from one validation to the next; the losses by name."""
+        losses: dict[str, list[float]] = {}
+        size = self.config.gradient_batches
+        for number, (batch, aligned) in enumerate(runtime.ahead(self._made, steps)):
+            first = number - number % size
+            share = 1.0 / (min(first + size, len(steps)) - first)
+            found = self._step(batch, aligned, share=share, first=number == first, last=number + 1 == first + size)
+            if number + 1 == len(steps) and (number + 1) % size:
+                self._move()
+            for name, value in found.items():
+                losses.setdefault(name, []).append(value)
+            task.advance(batch.size)
+        return losses
 
     def _made(self, key: StepKey) -> tuple[Batch, AlignBatch | None]:
         return self.training.make(key), None if self.aligner is None else self.aligner.make(key.step)
 
-    def _step(self, batch: Batch, aligned: AlignBatch | None = None) -> dict[str, float]:
-        """One step of the optimiser; the losses by name, before their weights."""
+    def _step(
+        self,
+        batch: Batch,
+        aligned: AlignBatch | None = None,
+        *,
+        share: float = 1.0,
+        first: bool = True,
+        last: bool = True,
+    ) -> dict[str, float]:
+        """The gradients of one batch, and at the `last` of its group a step of the optimiser.
+
+        `share`: of the batch in the mean of its group. Returns the losses by name, before their weights.
+        """
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        if first:
+            self.optimizer.zero_grad(set_to_none=True)
         losses, weights = {batch.objective: self.loss(batch)}, {batch.objective: self.weights[batch.objective]}
         if self.aligner is not None and aligned is not None:
             losses[LOSS] = self.aligner.loss(self.model.encoder, aligned)
@@ -165,11 +184,15 @@ class Trainer:
                     f"the loss of {name!r} is not finite",
                     hint="lower `lr`, and look for extreme values among the features",
                 )
-        total = torch.stack([loss * weights[name] for name, loss in losses.items()]).sum()
+        total = torch.stack([loss * weights[name] for name, loss in losses.items()]).sum() * share
         total.backward()  # type: ignore[no-untyped-call]
+        if last:
+            self._move()
+        return values
+
+    def _move(self) -> None:
         nn.utils.clip_grad_norm_(self.learned.parameters(), 5.0)
         self.optimizer.step()
-        return values
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of one batch, before the objective's weight."""
@@ -262,7 +285,7 @@ def _model_spec(graph: Graph, reader: TreeReader, splits: Mapping[str, TimeSplit
     return ModelSpec(
         graph=graph.content_hash,
         inputs=reader.inputs.specs,
-        relations=reader.adjacency.relation_names,
+        relations=reader.relations,
         weighted=reader.weighted,
         objectives={name: part.edge for name, part in splits.items()},
     )

@@ -17,3 +17,13 @@ def kernel(function: F) -> F:
     except RuntimeError:  # nowhere to write: compile again in every process
         compiled = numba.njit(nogil=True)(function)
     return compiled
+
+
+def fast_kernel(function: F) -> F:
+    """As `kernel`, where sums may be reassociated, so that they use the processor's vectors."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "boundscheck": False}
+    try:
+        compiled: F = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        compiled = numba.njit(**options)(function)
+    return compiled

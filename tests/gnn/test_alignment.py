@@ -220,7 +220,7 @@ def test_later_edges_are_not_seen(graph: Graph, alignment: Alignment, tmp_path: 
     def seen(one: Graph) -> list[torch.Tensor]:
         aligner = Trainer(one, {"views": views()}, CONFIG_NEW, alignment).aligner
         assert aligner is not None
-        return [part for block in aligner.make(3).trees.blocks for part in (block.index, block.ages)]
+        return [part for block in aligner.make(3).trees.blocks for part in (block.neighbours, block.ages)]
 
     mine = seen(graph)
     later = seen(planted_graph(tmp_path / "later", extra=300, at=MOMENT))  # at the moment itself is not before it
