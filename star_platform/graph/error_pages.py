@@ -146,6 +146,58 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "The sampler numbers all nodes of a graph with 31 bits and all edge types with 15.",
         fix="Sample a graph of fewer than 2,147,483,648 nodes, or split it by node type.",
     ),
+    "G060": ErrorPage(
+        "A fan-out for an edge type that is not there",
+        "A fan-out given as a mapping names edge types, reverses as `rev_<name>`; edge types that it leaves out are not "
+        "followed at that hop.",
+        example="training:\n  budget: per-relation\n  fan_outs: [{views: 10, rev_views: 10}, {has-skill: 5}]",
+        fix="Correct the name; the hint shows near ones.",
+    ),
+    "G061": ErrorPage(
+        "No weights to draw by",
+        "`strategy: weighted` draws neighbours with chances that follow edge weights, and no edge of the graph declares "
+        "any. Beside weighted edge types, those without weights count 1 for every edge.",
+        fix="Declare `weight` on an edge in a branch file, or choose the strategy uniform or latest.",
+    ),
+    "G062": ErrorPage(
+        "Fan-outs by edge type need lists by edge type",
+        "With a joint budget a node has one list of neighbours over all its edge types, and a fan-out counts them "
+        "together; a fan-out by edge type needs a list for each.",
+        fix="Set `budget: per-relation`, or give the fan-out as one number.",
+    ),
+    "G065": ErrorPage(
+        "A channel over an unknown edge type",
+        "`training.ppr.channels` lists edge types that walks may take, by the name of the declared edge type; its "
+        "reverse belongs to it. The graph has no edge type of that name.",
+        example="training: {strategy: ppr, ppr: {channels: [[member-applies-jobs]]}}   # it is member-applies-job",
+        fix="Correct the name; the hint shows near ones. No channels at all means one over every edge type.",
+    ),
+    "G066": ErrorPage(
+        "A node type that cannot be densified",
+        "Densification joins nodes of one type whose texts or vectors are alike. The named node type is not there, or "
+        "has neither a text nor a vector feature.",
+        example="training: {densify: {neighbours: 10, nodes: [company]}}   # company has only an id feature",
+        fix="Give the node type a text or vector feature, or leave it out of `training.densify.nodes`.",
+    ),
+    "G067": ErrorPage(
+        "Derived edges of another graph",
+        "PageRank neighbours and similar nodes are computed from one compiled graph and mean nothing on another: their "
+        "node indices are those of its nodes. Or the folder holds another kind of artefact.",
+        fix="Release again: edges that do not fit are computed anew.",
+    ),
+    "G068": ErrorPage(
+        "A graph without PageRank neighbours",
+        "`strategy: ppr` draws neighbours that the stage `derive` computes once per graph. This graph was opened "
+        "without them, or nothing in it could be scored.",
+        example='graph = open_graph(".../graph/<fingerprint>")   # without its derived edges',
+        fix="Open it with `open_extended(graph, derived)`, or train with another `strategy`.",
+    ),
+    "G069": ErrorPage(
+        "A declared edge type has the name of a derived one",
+        "The stage `derive` adds edge types named `ppr__<src>__<dst>`, `ppr_<channel>__<src>__<dst>` and "
+        "`similar_<node>`. A branch declares one of these names.",
+        fix="Rename the edge type in its branch file.",
+    ),
     "G040": ErrorPage(
         "The pseudonym key is damaged",
         "Pseudonyms in logs and exports are made with a secret key of 16 to 64 bytes, kept as hex text beside the "
