@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from star_platform.graph._sampling_kernels import kernel
+from star_platform.graph.kernels import kernel
 
 
 @kernel
@@ -74,3 +74,26 @@ def _merge(edges: Any, weights: Any, begin: Any, middle: Any, end: Any, spare: A
                 weights[at] = spare_weights[j]
             j -= 1
         at -= 1
+
+
+@kernel
+def leading(indptr: Any, edges: Any, out: Any) -> None:
+    """How many undated edges every list begins with."""
+    undated = np.iinfo(np.int64).min
+    for v in range(out.size):
+        p = indptr[v]
+        while p < indptr[v + 1] and edges[p, 0] == undated:
+            p += 1
+        out[v] = p - indptr[v]
+
+
+@kernel
+def prefix_sums(indptr: Any, weights: Any, out: Any) -> None:
+    """Sum of the positive weights of a list up to and with each edge; every list begins anew."""
+    for v in range(indptr.size - 1):
+        total = 0.0
+        for p in range(indptr[v], indptr[v + 1]):
+            weight = np.float64(weights[p])
+            if weight > 0.0:
+                total += weight
+            out[p] = total

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from star_platform.graph import _exclusion_kernels as exclusion
 from star_platform.graph import _relabel_kernels as relabel
-from star_platform.graph import _sampling_kernels as kernels
 from star_platform.graph.adjacency import Adjacency
 
 NO_CONTEXTS = np.empty(0, dtype=np.int32)
@@ -56,7 +56,7 @@ class Scratch:
         self.bits = np.empty(words, dtype=np.uint64)
         self.ranks = np.empty(words, dtype=np.int32)
         self.seen = np.zeros((adjacency.longest >> 6) + 1, dtype=np.uint64)
-        self.visible = np.empty(adjacency.longest, dtype=np.int64)
+        self.visible = np.empty(adjacency.longest + 1, dtype=np.int64)
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def array(self, name: str, size: int, dtype: type[np.generic]) -> NDArray[Any]:
@@ -84,8 +84,8 @@ def distinct_contexts(
     if partners is not None:
         joined = np.empty(len(gids), dtype=np.bool_)
         a = adjacency
-        lists = (a.mirrored, a.offsets, a.slots, a.rows, a.indptr, a.edges)
-        if kernels.joined(gids, partners, times, *lists, joined):
+        lists = (a.mirrored, a.offsets, a.slots, a.rows, a.indptr, a.edges.reshape(-1))
+        if exclusion.joined(gids, partners, times, *lists, joined):
             low, high = np.minimum(gids, partners), np.maximum(gids, partners)
             pair = np.where(joined, low.astype(np.int64) << 32 | high, pair)
     hiding = bool((pair >= 0).any())

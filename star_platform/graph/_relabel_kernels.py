@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from star_platform.graph._sampling_kernels import kernel
+from star_platform.graph.kernels import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 from weakref import WeakKeyDictionary
 
@@ -143,6 +144,30 @@ class Adjacency:
     def relations(self) -> NDArray[np.int16]:
         """Index into `relation_names` of each edge (allocates)."""
         return (self.edges[:, 1] >> 32).astype(np.int16)
+
+    @cached_property
+    def undated(self) -> NDArray[np.int32]:
+        """`[lists]`: undated edges that each list begins with; kept once asked for, as windows do."""
+        counts = np.empty(len(self.indptr) - 1, dtype=np.int32)
+        kernels.leading(self.indptr, self.edges, counts)
+        return counts
+
+    @cached_property
+    def cumulative(self) -> NDArray[np.float64]:
+        """`[edges]`: sums of the positive weights along each list; kept once asked for, as weighted draws do.
+
+        Raises:
+            GraphError: G061 when no edge type has weights.
+        """
+        if self.weights is None:
+            raise GraphError(
+                "G061",
+                "no edge type of the graph has weights to draw neighbours by",
+                hint="declare `weight` on an edge, or choose another strategy than weighted",
+            )
+        sums = np.empty(len(self.edges), dtype=np.float64)
+        kernels.prefix_sums(self.indptr, self.weights, sums)
+        return sums
 
     def gids(self, node_type: str, indices: ArrayLike) -> NDArray[np.int64]:
         """Global ids of rows `indices` of a node type."""
