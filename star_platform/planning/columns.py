@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from star_platform.planning.spec import GraphSpec, Signal
+from star_platform.signals.model import LinkPrediction
 
 Role = Literal["key", "time", "number", "vector", "label", "text", "value"]
 """What a column is read as; `types.ACCEPTED` says which types fit."""
@@ -33,8 +34,8 @@ def column_uses(signal: Signal) -> Iterator[ColumnUse]:
             yield ColumnUse(signal, ("timestamp",), definition.timestamp, "time")
         if definition.weight is not None and definition.weight.column is not None:
             yield ColumnUse(signal, ("weight", "column"), definition.weight.column, "number")
-    elif signal.kind == "objective":
-        if definition.label is not None:
+    elif signal.kind == "objective":  # a class is a value of a feature, which names its column itself
+        if isinstance(definition, LinkPrediction) and definition.label is not None:
             yield ColumnUse(signal, ("label",), definition.label, "label")
     elif signal.source_name is not None:
         yield from _keyed(signal, definition)
@@ -73,4 +74,4 @@ def node_of(signal: Signal) -> str | None:
 
 def reading_signal(spec: GraphSpec, signal: Signal) -> Signal:
     """The signal whose source holds the columns: an objective's label is a column of its edge's rows."""
-    return spec.signals["edge", signal.definition.edge] if signal.kind == "objective" else signal
+    return spec.signals["edge", signal.definition.edge] if isinstance(signal.definition, LinkPrediction) else signal

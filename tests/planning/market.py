@@ -80,6 +80,19 @@ features:
   skill.id_embedding: {kind: id, dim: 16}
 """
 
+LEVELS = """\
+apiVersion: star/v1
+branch: levels
+owner: profiles@example.com
+status: ready
+sources:
+  members: {path: members.parquet}
+features:
+  member.level: {kind: categorical, source: members, key: member_id, column: seniority}
+objectives:
+  level: {kind: node-classification, node: member, feature: member.level}
+"""
+
 TABLES: dict[str, tuple[int, dict[str, str]]] = {
     "members.parquet": (
         1000,

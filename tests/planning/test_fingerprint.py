@@ -12,7 +12,7 @@ from star_platform.planning.merge import merge
 from star_platform.planning.snapshot import SourceSnapshot, take_snapshots
 from star_platform.planning.sources import source_id
 from star_platform.planning.spec import GraphSpec, SignalKey
-from tests.planning.market import CORE, SKILLS, VIEWS, Tables, load, load_dict
+from tests.planning.market import CORE, LEVELS, SKILLS, VIEWS, Tables, load, load_dict
 from tests.strategies import Document, agreeing_branches
 
 EDGE: SignalKey = ("edge", "member-views-job")
@@ -112,6 +112,22 @@ def test_parents() -> None:
     assert parents(spec, spec.signals[SKILL]) == (("edge", "member-has-skill"),)
     assert parents(spec, spec.signals["objective", "view"]) == (EDGE,)
     assert parents(spec, spec.signals["feature", "job.title"]) == (JOB,)
+
+
+def test_a_node_classification_depends_on_its_label() -> None:
+    spec = merge([load(CORE), load(VIEWS), load(LEVELS)])
+    assert parents(spec, spec.signals["objective", "level"]) == (("feature", "member.level"), MEMBER)
+    before = prints(CORE, VIEWS, LEVELS)
+    after = prints(CORE, VIEWS, LEVELS.replace("column: seniority", "column: headline"))
+    assert changed(before, after) == {"feature/member.level", "objective/level"}
+    assert before["objective", "view"] == prints(CORE, VIEWS)["objective", "view"]
+
+
+def test_an_absent_share_of_hard_negatives_does_not_count() -> None:
+    with_kind = VIEWS + "    negatives: {kind: uniform}\n"
+    assert prints(CORE, with_kind)["objective", "view"] == prints(CORE, VIEWS)["objective", "view"]
+    half, third = (VIEWS + f"    negatives: {{kind: hard, hard_share: {share}}}\n" for share in (0.5, 0.3))
+    assert prints(CORE, half)["objective", "view"] != prints(CORE, third)["objective", "view"]
 
 
 class OneHash:

@@ -14,7 +14,7 @@ from star_platform.planning.base import BaseRelease
 from star_platform.planning.merge import declared, join, merge
 from star_platform.planning.plan import make_plan
 from star_platform.planning.snapshot import take_snapshots
-from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, load, load_dict
+from tests.planning.market import CORE, LEVELS, SETTINGS, SKILLS, VIEWS, Tables, load, load_dict
 from tests.strategies import Document, agreeing_branches, any_branches
 
 CALM = settings(max_examples=25, deadline=None)
@@ -166,6 +166,27 @@ def test_a_misspelt_reference_suggests_the_nearest() -> None:
     found = conflicts(CORE, VIEWS.replace("    edge: member-views-job", "    edge: member-view-job"))
     assert [item.path for item in found] == ["/objectives/view/edge"]
     assert found[0].hint.startswith("did you mean 'member-views-job'?")
+
+
+def test_a_node_classification_needs_its_label() -> None:
+    found = conflicts(CORE, VIEWS, LEVELS.replace("feature: member.level", "feature: member.leve"))
+    assert [item.path for item in found] == ["/objectives/level/feature"]
+    assert found[0].hint.startswith("did you mean 'member.level'?")
+    feature = LEVELS[LEVELS.index("features:") : LEVELS.index("objectives:")]
+    drafted = LEVELS.replace("objectives:" + LEVELS.partition("objectives:")[2], "").replace("ready", "draft")
+    objective = LEVELS.replace(feature, "").replace("branch: levels", "branch: goals")
+    found = conflicts(CORE, VIEWS, drafted, objective)
+    assert [item.type for item in found] == ["dangling_reference"]
+    assert "which only the draft 'levels' declares" in str(found[0])
+
+
+def test_one_objective_cannot_be_of_two_kinds() -> None:
+    other = LEVELS.replace(
+        "  level: {kind: node-classification, node: member, feature: member.level}",
+        ("  view: {kind: node-classification, node: member, feature: member.level}"),
+    )
+    (found,) = conflicts(CORE, VIEWS, other)
+    assert (found.type, found.path) == ("key_exists", "/objectives/view")
 
 
 def test_features_cohorts_and_opt_outs_need_their_node() -> None:

@@ -10,7 +10,7 @@ from star_platform.errors import Conflict, Diagnostic, MergeConflict, PlanError
 from star_platform.planning.merge import merge
 from star_platform.planning.snapshot import take_snapshots
 from star_platform.planning.types import check_data, check_types
-from tests.planning.market import CORE, SKILLS, TABLES, VIEWS, Tables, load
+from tests.planning.market import CORE, LEVELS, SKILLS, TABLES, VIEWS, Tables, load
 
 
 def check(*texts: str, tables: Tables | None = None) -> None:
@@ -117,3 +117,9 @@ def test_keys_of_one_node_type_have_one_type() -> None:
 def test_integers_of_any_width_are_one_type() -> None:
     check(CORE, VIEWS, SKILLS, tables=retyped("views.parquet", "member_id", "UINTEGER"))
     check(CORE, VIEWS, SKILLS, tables=retyped("views.parquet", "member_id", "decimal(38, 0)"))
+
+
+def test_a_node_classification_reads_no_column_of_its_own() -> None:
+    check(CORE, VIEWS, LEVELS)
+    (found,) = diagnostics(CORE, VIEWS, LEVELS.replace("column: seniority", "column: rank"))
+    assert found.message.startswith("feature 'member.level'")

@@ -152,3 +152,35 @@ def test_the_order_of_files_does_not_matter_to_what_is_found(tmp_path: Path) -> 
         folder.mkdir()
         draft = NODES.format(name="nodes", status="draft")
         assert codes(read(folder, **{first: draft, second: FEATURE})) == [f"{second}.yaml:S043"] * 2
+
+
+LABEL = """\
+branch: labels
+owner: team@example.com
+status: {status}
+sources:
+  members: {{path: members.parquet}}
+features:
+  member.level: {{kind: {kind}, source: members, key: member_id, {column}}}
+"""
+CLASSIFIES = """\
+branch: goals
+owner: team@example.com
+status: ready
+objectives:
+  level: {kind: node-classification, node: member, feature: member.level}
+"""
+
+
+def test_a_label_may_be_declared_in_another_branch(tmp_path: Path) -> None:
+    nodes = NODES.format(name="nodes", status="ready")
+    label = LABEL.format(status="ready", kind="categorical", column="column: level")
+    assert read(tmp_path, nodes=nodes, labels=label, goals=CLASSIFIES) == ()
+    numeric = LABEL.format(status="ready", kind="numeric", column="columns: [level]")
+    assert codes(read(tmp_path, nodes=nodes, labels=numeric, goals=CLASSIFIES)) == ["goals.yaml:S064"]
+    draft = label.replace("status: ready", "status: draft")
+    (found,) = read(tmp_path, nodes=nodes, labels=draft, goals=CLASSIFIES)
+    assert (found.code, found.message) == (
+        "S043",
+        "objective 'level' predicts feature 'member.level', which only a draft declares",
+    )
