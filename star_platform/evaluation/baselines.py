@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from star_platform.graph.adjacency import Adjacency
 from star_platform.graph.sampling import NeighbourSampler
 from star_platform.graph.storage import EdgeArrays, EdgeType, FeatureArray, Graph
 from star_platform.progress import SILENT, Progress
-from star_platform.signals.model import LinkPrediction
 
 Int64Array = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
@@ -178,7 +177,7 @@ def _unit(vectors: Float32Array) -> Float32Array:
 
 def train_without_neighbours(
     graph: Graph,
-    objectives: Mapping[str, LinkPrediction],
+    objectives: Mapping[str, Any],
     config: TrainingConfig,
     baseline: Baseline,
     work_dir: Path,

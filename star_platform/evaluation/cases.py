@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from star_platform.evaluation.config import EvaluationConfig
 from star_platform.evaluation.history import first_meetings
+from star_platform.gnn.negatives import Existence
 from star_platform.gnn.split import Examples, TimeSplit
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.signals.model import LinkPrediction
@@ -63,8 +64,9 @@ class Cases:
 def build_cases(graph: Graph, name: str, objective: LinkPrediction, part: TimeSplit, config: EvaluationConfig) -> Cases:
     """The cases of the objective `name`.
 
-    Negatives of objectives that draw their own (`uniform`, `in-batch`) are drawn here uniformly from the destinations
-    that existed at the positive's moment, and seen at that moment. Known pairs, of any time, are not drawn.
+    Negatives of objectives that draw their own, however they draw them in training, are drawn here uniformly from the
+    destinations that existed at the positive's moment, and seen at that moment. Known pairs, of any time, are not.
+    Where `created_at` is not declared, a destination exists from its first dated edge on.
     """
     width = graph.num_nodes(part.edge.dst)
     keys, first = first_meetings(graph, part.edge, None if config.new_pairs_only else [objective.edge])
@@ -74,13 +76,13 @@ def build_cases(graph: Graph, name: str, objective: LinkPrediction, part: TimeSp
         test = test.take(first[place] >= test.times)
     met_before = available - int((test.labels > 0).sum())
     rng = np.random.default_rng((config.seed, zlib.crc32(name.encode())))
-    drawn = objective.negatives.kind in ("uniform", "in-batch")
+    drawn = objective.negatives.kind not in ("labelled", "edge")
     positive = _at_most(test.take(test.labels > 0), config.max_examples, rng)
     bounds = np.searchsorted(keys, np.arange(graph.num_nodes(part.edge.src) + 1, dtype=np.int64) * width)
     excluded = (bounds.astype(np.int64), keys % width if width else keys)
     without = 0
     if drawn:
-        created = graph.created_at(part.edge.dst)
+        created = Existence.of(graph, part.edge.dst, before=False).since
         destinations, allowed = draw_negatives(positive, config.negatives, keys, width, created, rng)
         without = int((~allowed.any(axis=1)).sum())
         example, _ = np.nonzero(allowed)

@@ -17,6 +17,7 @@ def render(report: Mapping[str, Any], *, groups: bool = False) -> str:
         if groups:
             lines += _groups(objective)
         lines.append("")
+    lines += _classification(report.get("classification", {}).get("objectives", {}))
     lines.append(
         "AUC matched: only among destinations that had interacted about as often before; new or old earns nothing"
     )
@@ -32,6 +33,27 @@ def _heading(name: str, objective: Mapping[str, Any]) -> list[str]:
         f"{name}: {objective['positives']:,} edges from {since} on, later than all training{left_out}",
         f"  {objective['members']:,} of type {objective['members_are']}; negatives: {objective['negatives_are']}",
     ]
+
+
+def _classification(objectives: Mapping[str, Any]) -> list[str]:
+    """A table per node classification."""
+    lines = []
+    for name, objective in objectives.items():
+        test = objective["test"]
+        rows: list[tuple[str, ...]] = [("", "accuracy", "macro AUC")]
+        for method, each in objective["methods"].items():
+            rows.append((method, _figure(each["accuracy"]), _figure(each["macro_auc"])))
+        for method, each in objective["differences"].items():
+            figures = (_figure(each[figure], sign=True) for figure in ("accuracy", "macro_auc"))
+            rows.append((f"release - {method}", *figures))
+        lines += [
+            f"{name}: {objective['feature']}, {objective['classes']} classes; {test['scored']:,} examples of the test",
+            f"  {test['text']}",
+            *_aligned(rows),
+            f"  95 % intervals by resampling nodes of type {objective['node']}, differences paired",
+            "",
+        ]
+    return lines
 
 
 def _table(objective: Mapping[str, Any], k: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from star_platform.evaluation import classification
 from star_platform.evaluation.baselines import (
     FrozenMethod,
     Method,
@@ -22,11 +23,13 @@ from star_platform.evaluation.cases import Cases, build_cases
 from star_platform.evaluation.config import Baseline, EvaluationConfig, Gate
 from star_platform.evaluation.history import interactions_before
 from star_platform.evaluation.measure import Comparison, choose_ranked, score_cases
+from star_platform.gnn.classification import boundary_moments, classifications, split_labels
+from star_platform.gnn.negatives import Existence
 from star_platform.gnn.scoring import Scorer
-from star_platform.gnn.split import TimeSplit, split
+from star_platform.gnn.split import TimeSplit, link_predictions, split
 from star_platform.graph.storage import Graph
 from star_platform.progress import SILENT, Progress
-from star_platform.signals.model import LinkPrediction
+from star_platform.signals.model import LinkPrediction, Objective
 
 SCHEMA_VERSION = 1
 RELEASE, FROZEN = "release", "release-frozen"
@@ -54,7 +57,7 @@ FIGURES = {
 def evaluate(
     graph: Graph,
     model_dir: Path,
-    objectives: Mapping[str, LinkPrediction],
+    objectives: Mapping[str, Objective],
     config: EvaluationConfig,
     work_dir: Path,
     progress: Progress = SILENT,
@@ -66,10 +69,11 @@ def evaluate(
     Returns:
         JSON: per objective counts, AUC, AUC among destinations of like history, Recall@k and MRR of each method with
         95 % intervals by member-cluster bootstrap (and DeLong's beside that of AUC), paired differences release -
-        baseline on the same resamples, the same by history and cohort, how negatives were drawn.
+        baseline on the same resamples, the same by history and cohort, how negatives were drawn. Node classifications
+        are under `classification`: accuracy and macro AUC beside the majority class.
 
     Raises:
-        TrainingError: M001-M004 for objectives that the graph cannot serve, M008, M009 for the model.
+        TrainingError: M001-M004, M013 for objectives that the graph cannot serve, M008, M009 for the model.
     """
     scorer = Scorer(graph, model_dir)
     training = scorer.model.config
@@ -86,12 +90,13 @@ def evaluate(
         notes.append("text-cosine was not measured: the graph has no text feature")
         texts = None
     report: dict[str, Any] = {}
-    with progress.task("evaluate", total=len(trained) * (len(config.baselines) + 2), unit="methods") as task:
-        for name, objective in trained.items():
+    links = link_predictions(trained)
+    with progress.task("evaluate", total=len(links) * (len(config.baselines) + 2), unit="methods") as task:
+        for name, objective in links.items():
             part = splits[name]
             cases = build_cases(graph, name, objective, part, config)
             ranked = choose_ranked(cases, graph.num_nodes(part.edge.dst), config)
-            created = graph.created_at(part.edge.dst)
+            created = Existence.of(graph, part.edge.dst, before=False).since
             scores = {}
             for method_name, method in _methods(graph, scorer, plain, texts, name, objective, part, config).items():
                 scores[method_name] = score_cases(method, cases, ranked, created, config.k)
@@ -105,7 +110,38 @@ def evaluate(
         "figures": FIGURES,
         "about": {name: ABOUT[name] for name in ABOUT if any(name in each["methods"] for each in report.values())},
         "objectives": report,
+        **_classification(graph, scorer, plain, objectives, trained, config),
         "notes": notes,
+    }
+
+
+def _classification(
+    graph: Graph,
+    scorer: Scorer,
+    plain: Mapping[Baseline, Scorer],
+    objectives: Mapping[str, Objective],
+    trained: Mapping[str, Objective],
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """The section on node classifications; nothing where there are none."""
+    if not classifications(trained):
+        return {}
+    training = scorer.model.config
+    parts = split_labels(graph, trained, training, boundary_moments(graph, objectives, training))
+    scorers: dict[str, Scorer] = {RELEASE: scorer, **{str(name): each for name, each in plain.items()}}
+    return {
+        "classification": {
+            "figures": classification.FIGURES,
+            "objectives": {
+                name: classification.judge(
+                    name,
+                    part,
+                    {method: classification.classifier(each, name, part.node) for method, each in scorers.items()},
+                    config,
+                )
+                for name, part in parts.items()
+            },
+        }
     }
 
 

@@ -122,14 +122,20 @@ def macro_auc(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
         logits: float32[n, classes].
         targets: int64[n]; a class that none or all of them have does not count.
     """
-    scores = logits - logits.max(axis=1, keepdims=True)  # softmax, so that classes are comparable between nodes
-    scores = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    scores = log_chances(logits)
     found = [
         auc(scores[targets == place, place], scores[targets != place, place])
         for place in np.unique(targets)
         if (targets != place).any()
     ]
     return float(np.mean(found)) if found else 0.5
+
+
+def log_chances(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-softmax of logits `[n, classes]`: scores of a class that are comparable between nodes."""
+    lower = logits - logits.max(axis=1, keepdims=True)
+    found: NDArray[np.float32] = lower - np.log(np.exp(lower).sum(axis=1, keepdims=True))
+    return found
 
 
 def auc(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> float:
