@@ -38,6 +38,7 @@ SECONDS_PER_UNIT: Mapping[str, float] = {
     "text": 1 / 150,  # texts through a small transformer; see WEIGHTLESS_TEXT
     "cohorts": 1 / 1_000_000,  # rows
     "graph": 1 / 20_000_000,  # edges and nodes, linked and checked
+    "derive": 1 / 10_000,  # nodes, times moments and channels
     "train": 1 / 6_000,  # examples, times epochs
     "embed": 1 / 8_000,  # nodes
     "evaluate": 1 / 4_000,  # examples
@@ -155,6 +156,8 @@ def _work(kind: str, subject: str | None, sizes: Sizes) -> tuple[int, str, int, 
         return rows, "rows", ENGINE_MEMORY, 4 * sizes.nodes(sizes.spec.cohorts[name].node)
     if kind == "graph":  # hard links: it takes no room of its own
         return sizes.all_nodes + sizes.all_edges, "edges and nodes", ENGINE_MEMORY, 0
+    if kind == "derive":
+        return _derived(sizes)
     vectors = 4 * sizes.dim
     if kind == "train":
         epochs = int(sizes.training.get("max_epochs", 1))
@@ -163,7 +166,7 @@ def _work(kind: str, subject: str | None, sizes: Sizes) -> tuple[int, str, int, 
             for full, feature in sizes.spec.features.items()
             if getattr(feature, "kind", None) == "id" and hasattr(feature, "dim")
         )
-        adjacency = 14 * sizes.all_edges + 8 * sizes.all_nodes
+        adjacency = 14 * sizes.all_edges + 8 * sizes.all_nodes + _derived(sizes)[3]
         return sizes.examples * epochs, "examples", TRAINING_MEMORY + 3 * tables + adjacency, tables + (8 << 20)
     if kind == "embed":
         return sizes.all_nodes, "nodes", TRAINING_MEMORY + 14 * sizes.all_edges, vectors * sizes.entities
@@ -183,6 +186,21 @@ def _edges(name: str, sizes: Sizes) -> tuple[int, str, int, int]:
     directions = 2 if edge.reverse else 1
     store = directions * each * rows + 8 * (sizes.nodes(edge.src.node) + sizes.nodes(edge.dst.node))
     return rows, "rows", ENGINE_MEMORY + 32 * rows, store
+
+
+def _derived(sizes: Sizes) -> tuple[int, str, int, int]:
+    """Per node, moment and channel so many neighbours of 16 bytes; walks hold the edges of both directions twice."""
+    ppr, densify = sizes.training.get("ppr", {}), sizes.training.get("densify", {})
+    moments = int(ppr.get("snapshots", 4)) + 1
+    seeds = edges = 0
+    if sizes.training.get("strategy") == "ppr":
+        seeds = sizes.all_nodes * moments * max(1, len(ppr.get("channels", ())))
+        edges = seeds * int(ppr.get("top_k", 50))
+    compared = sizes.entities * moments if densify.get("neighbours") else 0
+    edges += sizes.entities * int(densify.get("neighbours") or 0)
+    store = 16 * edges
+    memory = 64 * sizes.all_edges + 64 * sizes.all_nodes + store
+    return seeds + compared, "nodes", memory, store
 
 
 def _feature(kind: str, name: str, sizes: Sizes) -> tuple[int, str, int, int]:

@@ -50,6 +50,21 @@ class StageSettings:
         """Whether a release has compat maps to make."""
         return bool(self.served) and self.compat.get("mode", "none") != "none"
 
+    @property
+    def derived(self) -> dict[str, Any] | None:
+        """What of the training settings decides on edges derived from the graph; None where they ask for none.
+
+        Edges are computed as of moments that the division of the examples by time gives.
+        """
+        ppr = self.training.get("ppr", {}) if self.training.get("strategy") == "ppr" else None
+        densify = self.training.get("densify", {})
+        if ppr is None and not densify.get("neighbours"):
+            return None
+        split = {name: self.training[name] for name in SPLIT_FIELDS if name in self.training}
+        snapshots = self.training.get("ppr", {}).get("snapshots")
+        found = {"ppr": ppr, "densify": densify if densify.get("neighbours") else None}
+        return {**found, "snapshots": snapshots, "split": split}
+
     def alignment(self) -> list[Any]:
         """What joint training adds to the identity of a model; empty without."""
         if self.aligned_to is None:
@@ -62,6 +77,10 @@ class StageSettings:
 
 ALIGNMENT_FIELDS = frozenset({"mode", "align_weight", "align_batch", "holdout", "seed", "gate"})
 """Fields of the compat settings that decide on the vectors of joint training: who is held out of it, too."""
+
+
+SPLIT_FIELDS = ("validation_share", "test_share", "repeats")
+"""Fields of the training settings that decide where validation and test begin."""
 
 
 def settings_json(settings: StageSettings) -> dict[str, Any]:

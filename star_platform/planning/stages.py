@@ -10,7 +10,8 @@
     text/<f>          texts/<f>            the text settings: their vectors
     cohorts/<c>       nodes                the cohort
     graph             all of the above     kinds of node types, id features
-    train             graph                objectives, training settings; cohorts do not count
+    derive            graph                examples of objectives, sampler and densification; cohorts do not count
+    train             graph, derive        objectives, training settings; cohorts do not count
     embed             train, graph         cohorts do not count
     evaluate          embed, graph         objectives, cohorts, evaluation settings
     compat            embed, graph         vectors that earlier releases serve, consumers of these, compat settings
@@ -18,7 +19,8 @@
     activate          publish, evaluate
 
 Training that is joined with alignment (`compat.mode: joint-*`) depends on the vectors that it stays close to as well. A
-release that nobody reads an older one of has no `compat` stage.
+release that nobody reads an older one of has no `compat` stage, and one whose training asks for no derived edges
+(`strategy: ppr`, `densify`) no `derive` stage. Where there is one, all that reads the graph reads its edges as well.
 
 Equal fingerprints mean equal content, so a stage whose artefact is in the store is reused. Cohorts only divide reports:
 they enter the graph's artefact and the evaluation, but not the identity of model and embeddings, so a new cohort trains
@@ -51,6 +53,7 @@ StageKind = Literal[
     "text",
     "cohorts",
     "graph",
+    "derive",
     "train",
     "embed",
     "evaluate",
@@ -212,21 +215,24 @@ def _model_stages(bench: _Bench, settings: StageSettings) -> None:
     bench.add("graph", None, "assemble the graph", [content, cohorts], parts, declared)
 
     objectives: list[SignalKey] = [("objective", name) for name in spec.objectives]
+    read = ["graph", *_derive_stage(bench, settings, content)]
     aims = {name: bench.fingerprints["objective", name].data for name in spec.objectives}
     identity = [content, aims, settings.training]
+    if "derive" in read:
+        identity.append(bench.prints(["derive"]))
     what = f"train on {_list(aims)}"
     if settings.aligned_to is not None:
         identity.append(settings.alignment())
         what += f", aligned with r{settings.aligned_to.release}"
-    bench.add("train", None, what, identity, ["graph"], objectives, "training")
+    bench.add("train", None, what, identity, read, objectives, "training")
 
     entities = [name for name, node in spec.nodes.items() if node.kind == "entity"]
     identity = [bench.prints(["train"]), content]
-    bench.add("embed", None, f"embed every {_list(entities)}", identity, ["train", "graph"])
+    bench.add("embed", None, f"embed every {_list(entities)}", identity, ["train", *read])
 
     identity = [bench.prints(["embed"]), cohorts, settings.evaluation]
     what = "measure on examples later than training"
-    bench.add("evaluate", None, what, identity, ["embed", "graph"], settings="evaluation")
+    bench.add("evaluate", None, what, identity, ["embed", *read], settings="evaluation")
 
     made = ["embed"]
     if settings.maps:
@@ -234,13 +240,33 @@ def _model_stages(bench: _Bench, settings: StageSettings) -> None:
         vectors = [asdict(space) for space in settings.served]
         identity = [bench.prints(["embed"]), vectors, settings.compat, settings.gate_inputs]
         what = f"map to {older}, and judge the maps"
-        bench.add("compat", None, what, identity, ["embed", "graph"], settings="compat")
+        bench.add("compat", None, what, identity, ["embed", *read], settings="compat")
         made.append("compat")
     identity = [bench.prints(made), settings.publishing]
     what = "write to the feature stores, count and compare"
     bench.add("publish", None, what, identity, made, settings="publishing")
     ends = ["publish", "evaluate"]
     bench.add("activate", None, "let readers of latest have it", bench.prints(ends), ends)
+
+
+def _derive_stage(bench: _Bench, settings: StageSettings, content: list[Any]) -> list[str]:
+    """Edges that are computed from the graph, where training asks for them; the name of the stage.
+
+    Weights of objectives do not count: they change neither the examples nor their division by time.
+    """
+    derived = settings.derived
+    if derived is None:
+        return []
+    objectives = bench.spec.objectives
+    examples = {name: each.model_dump(mode="json", exclude={"weight"}) for name, each in objectives.items()}
+    made = [
+        *(["neighbours by PageRank"] if derived["ppr"] is not None else []),
+        *(["edges between similar nodes"] if derived["densify"] is not None else []),
+    ]
+    keys: list[SignalKey] = [("objective", name) for name in objectives]
+    what = f"compute {' and '.join(made)}, as of several moments"
+    bench.add("derive", None, what, [content, derived, examples], ["graph"], keys, "training")
+    return ["derive"]
 
 
 def _graph_content(bench: _Bench) -> tuple[list[Any], list[SignalKey]]:

@@ -10,7 +10,11 @@ from star_platform.release.maps import alignment, build_maps
 from star_platform.release.model import Run
 
 if TYPE_CHECKING:
+    from star_platform.gnn.config import TrainingConfig
+    from star_platform.graph.derive import DerivedSpec
+    from star_platform.graph.storage import Graph
     from star_platform.planning.stages import Stage
+    from star_platform.signals.model import Objective
 
 
 def _nodes(run: Run, stage: Stage) -> Artefact:
@@ -68,6 +72,38 @@ def _graph(run: Run, stage: Stage) -> Artefact:
     return assemble_graph(run.compiler(), parts, stage.fingerprint)
 
 
+def _derive(run: Run, stage: Stage) -> Artefact:
+    from star_platform.graph.derive import derive
+
+    shop, graph = run.shop, run.graph()
+    work_dir = shop.store.work_dir(stage.kind, stage.fingerprint)
+    spec = derived_spec(graph, run.spec.objectives, shop.training)
+    with shop.store.create(stage.kind, stage.fingerprint) as draft:
+        draft.details.update(derive(graph, spec, draft.path, shop.progress, work_dir))
+    return shop.store.open(stage.kind, stage.fingerprint)
+
+
+def derived_spec(graph: Graph, objectives: Mapping[str, Objective], training: TrainingConfig) -> DerivedSpec:
+    """What edges the training settings ask for, and the moments that the division of the examples gives."""
+    import numpy as np
+
+    from star_platform.gnn.classification import boundary_moments, split_labels
+    from star_platform.gnn.split import split
+    from star_platform.graph.densify import DensifySpec
+    from star_platform.graph.derive import DerivedSpec, snapshot_moments
+    from star_platform.graph.ppr import PprSpec
+
+    bounds = boundary_moments(graph, objectives, training)
+    times = [part.train.times for part in split(graph, objectives, training).values()]
+    times += [part.train.times for part in split_labels(graph, objectives, training, bounds).values()]
+    ppr, densify = training.ppr, training.densify
+    return DerivedSpec(
+        moments=snapshot_moments(np.concatenate(times), *bounds, graph.as_of, ppr.snapshots),
+        ppr=PprSpec(ppr.alpha, ppr.epsilon, ppr.top_k, ppr.channels) if training.strategy == "ppr" else None,
+        densify=DensifySpec(**densify.model_dump()) if densify.neighbours else None,
+    )
+
+
 def _train(run: Run, stage: Stage) -> Artefact:
     from star_platform.gnn.trainer import train
 
@@ -118,6 +154,7 @@ BUILDERS: Mapping[str, Callable[[Run, Stage], Artefact]] = {
     "text": _text,
     "cohorts": _on_nodes("cohorts"),
     "graph": _graph,
+    "derive": _derive,
     "train": _train,
     "embed": _embed,
     "evaluate": _evaluate,

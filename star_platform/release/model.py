@@ -91,9 +91,11 @@ class Run:
         return self.request.spec
 
     def graph(self) -> Graph:
-        from star_platform.graph.storage import open_graph
+        """The compiled graph, with its derived edges once they are made."""
+        from star_platform.graph.derived import open_extended
 
-        return open_graph(self.done["graph"].path)
+        derived = self.done.get("derive")
+        return open_extended(self.done["graph"].path, None if derived is None else derived.path)
 
     def compiler(self) -> Compiler:
         from star_platform.graph.inputs import Compiler

@@ -73,3 +73,19 @@ def test_a_total_adds_time_and_takes_the_largest_memory() -> None:
     found = total([Estimate(1.5, 100, 10), Estimate(2.0, 300, 20), NOTHING])
     assert (found.seconds, found.memory_bytes, found.store_bytes) == (3.5, 300, 30)
     assert total([]) == NOTHING
+
+
+def test_derived_edges_take_room_per_node_moment_and_neighbour() -> None:
+    found = sizes()
+    assert estimate("derive", None, found, {}).units == 0
+    walks = replace(
+        found, training={"strategy": "ppr", "ppr": {"snapshots": 3, "top_k": 10, "channels": [["a"], ["b"]]}}
+    )
+    cost = estimate("derive", None, walks, {})
+    assert (cost.units, cost.unit) == (1700 * 4 * 2, "nodes")
+    assert cost.store_bytes == 1700 * 4 * 2 * 10 * 16
+    alike = replace(found, training={"densify": {"neighbours": 5}, "ppr": {"snapshots": 3}})
+    cost = estimate("derive", None, alike, {})
+    assert (cost.units, cost.store_bytes) == (1200 * 4, 1200 * 5 * 16)
+    plain = estimate("train", None, found, {}).memory_bytes
+    assert estimate("train", None, walks, {}).memory_bytes == plain + 1700 * 4 * 2 * 10 * 16

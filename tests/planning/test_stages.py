@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from star_platform.planning.plan import Plan
-from star_platform.planning.settings import ServedSpace
+from star_platform.planning.settings import ServedSpace, StageSettings
 from star_platform.planning.stages import Stage
 from tests.planning.market import CORE, SETTINGS, SKILLS, VIEWS, Tables, planned, released
 
@@ -233,3 +233,77 @@ def test_joint_training_depends_on_the_space_that_it_stays_close_to() -> None:
     one = prints(compat=multi, served=SERVED, aligned_to=SERVED[0])
     other = prints(compat=multi, served=SERVED, aligned_to=replace(SERVED[0], maps="other"))
     assert one["train"] != other["train"]
+
+
+# --- edges derived from the graph -------------------------------------------------------------------------------------
+
+PPR = {"strategy": "ppr", "ppr": {"alpha": 0.5, "snapshots": 4}, "densify": {"neighbours": 0}, "lr": 0.1}
+DENSE = {**PPR, "strategy": "uniform", "densify": {"neighbours": 5}}
+
+
+def with_training(training: dict[str, object]) -> StageSettings:
+    return replace(SETTINGS, training={**SETTINGS.training, **training})
+
+
+@pytest.mark.parametrize(
+    ("training", "what"),
+    [
+        (PPR, "compute neighbours by PageRank, as of several moments"),
+        (DENSE, "compute edges between similar nodes, as of several moments"),
+        (
+            {**DENSE, "strategy": "ppr"},
+            "compute neighbours by PageRank and edges between similar nodes, as of several moments",
+        ),
+    ],
+)
+def test_derived_edges_are_made_where_training_asks_for_them(training: dict[str, object], what: str) -> None:
+    plan = planned(*ALL, settings=with_training(training))
+    names = [item.name for item in plan.stages]
+    assert names[names.index("derive") - 1 : names.index("derive") + 2] == ["graph", "derive", "train"]
+    made = stage(plan, "derive")
+    assert (made.what, made.inputs) == (what, ("graph",))
+    assert made.estimate.seconds > 0
+    assert made.estimate.store_bytes > 0
+    inputs = {item.name: item.inputs for item in plan.stages}
+    assert inputs["train"] == ("graph", "derive")
+    assert inputs["embed"] == ("train", "graph", "derive")
+    assert inputs["evaluate"] == ("embed", "graph", "derive")
+
+
+@pytest.mark.parametrize("training", [{}, {**PPR, "strategy": "latest"}])
+def test_no_derived_edges_where_nothing_reads_them(training: dict[str, object]) -> None:
+    assert not [item for item in planned(*ALL, settings=with_training(training)).stages if item.name == "derive"]
+
+
+def test_derived_edges_depend_on_graph_settings_and_split_alone() -> None:
+    base = with_training(PPR)
+
+    def derived(settings: StageSettings, *texts: str) -> str:
+        return stage(planned(*(texts or ALL), settings=settings), "derive").fingerprint
+
+    def training(**changes: object) -> str:
+        return derived(with_training({**PPR, **changes}))
+
+    same, split = derived(base), {"validation_share": 0.2}
+    assert training(lr=0.2, dim=8) == same
+    core = CORE.replace("privacy:", "  age: {node: member, source: members, key: member_id, column: age}\nprivacy:")
+    assert derived(base, core, VIEWS, SKILLS) == same, "cohorts only divide reports"
+    assert derived(base, CORE, VIEWS.rstrip() + "\n    weight: 3.0\n", SKILLS) == same
+    others = [training(ppr={"alpha": 0.2}), training(densify={"neighbours": 3}), training(**split)]
+    others += [derived(base, CORE, VIEWS.replace("180d", "90d"), SKILLS)]
+    assert len({same, *others}) == 5
+    plain = stage(planned(*ALL, settings=SETTINGS), "train").fingerprint
+    assert stage(planned(*ALL, settings=base), "train").fingerprint != plain
+
+
+def test_the_next_release_reuses_derived_edges() -> None:
+    base, store = released(planned(*ALL, settings=with_training(PPR)))
+    plan = planned(*ALL, base=base, store=store, settings=with_training({**PPR, "lr": 0.2}))
+    assert built(plan) == MODEL - {"graph"}
+    assert (stage(plan, "derive").action, stage(plan, "derive").why) == ("reuse", "unchanged since r1")
+    plan = planned(*ALL, base=base, store=store, settings=with_training({**PPR, "ppr": {"alpha": 0.2}}))
+    assert built(plan) == MODEL - {"graph"} | {"derive"}
+    assert stage(plan, "derive").why == "training settings changed"
+    assert stage(plan, "train").why == "training settings changed; derive changed"
+    plan = planned(*ALL, base=base, store=store, tables=Tables(views=1), settings=with_training(PPR))
+    assert stage(plan, "derive").why == "graph changed"
