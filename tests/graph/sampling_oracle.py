@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from star_platform.graph.adjacency import UNDATED, Adjacency
-from star_platform.graph.sampling import Sample
+from star_platform.graph.sampling import FanOut, Sample
 from star_platform.graph.storage import EdgeArrays, EdgeType
 
 
@@ -39,7 +40,15 @@ def adjacency_of(counts: dict[str, int], relations: Sequence[Relation], budget: 
 class Oracle:
     """Knows every edge as declared, not as the adjacency stores it."""
 
-    def __init__(self, counts: dict[str, int], relations: Sequence[Relation], budget: str) -> None:
+    def __init__(
+        self,
+        counts: dict[str, int],
+        relations: Sequence[Relation],
+        budget: str,
+        strategy: str = "uniform",
+        window: int | None = None,
+    ) -> None:
+        self.strategy, self.window = strategy, window
         names = sorted(counts)
         offsets = dict(zip(names, np.cumsum([0] + [counts[n] for n in names]), strict=False))
         self.budget = budget
@@ -51,14 +60,14 @@ class Oracle:
                 self.into.setdefault(key, []).append(edge)
 
     def valid(self, node: int, moment: int, hidden: tuple[int, int] | None) -> Counter[tuple[int, EdgeType, int]]:
-        """Edges into `node` that exist strictly before `moment`, with their number; -1 for the age of undated ones."""
+        """Edges into `node` strictly before `moment` and in the window, with their number; undated ones have age -1."""
         found: Counter[tuple[int, EdgeType, int]] = Counter()
         for source, name, time in self.into.get(node, []):
             if hidden is not None and {source, node} == set(hidden):
                 continue
             if time == UNDATED:
                 found[(source, name, -1)] += 1
-            elif time < moment:
+            elif time < moment and (self.window is None or moment - self.window <= time):
                 found[(source, name, moment - time)] += 1
         return found
 
@@ -68,7 +77,7 @@ class Oracle:
         adjacency: Adjacency,
         gids: Sequence[int],
         times: Sequence[int],
-        fan_outs: Sequence[int],
+        fan_outs: Sequence[FanOut],
         exclude: Sequence[int] | None = None,
     ) -> None:
         hops = _hops(sample)
@@ -93,7 +102,7 @@ class Oracle:
         h: int,
         item: int,
         moment: int,
-        fan_outs: Sequence[int],
+        fan_outs: Sequence[FanOut],
         hidden: tuple[int, int] | None,
     ) -> None:
         assert hops[h][1][item] == moment
@@ -107,12 +116,14 @@ class Oracle:
         )
         valid = self.valid(node, moment, hidden)
         assert not drawn - valid, (node, moment, drawn - valid)
+        k = fan_outs[h]
         if self.budget == "joint":
-            assert drawn.total() == min(fan_outs[h], valid.total())
+            assert isinstance(k, int)
+            self._as_many(drawn, valid, k)
         else:
             for name in adjacency.relation_names:
-                of_name = sum(n for (_, r, _), n in valid.items() if r == name)
-                assert sum(n for (_, r, _), n in drawn.items() if r == name) == min(fan_outs[h], of_name)
+                limit = k.get(name.relation, 0) if isinstance(k, Mapping) else k
+                self._as_many(_of(drawn, name), _of(valid, name), limit)
         for p, r, w in zip(positions, relations, weights, strict=True):
             source = int(hops[h + 1][0][p])
             start = adjacency.offsets[adjacency.node_types.index(adjacency.relation_names[r].src)]
@@ -121,6 +132,17 @@ class Oracle:
         assert hops[h + 1][0][here] == node
         for position in {here, *positions}:
             self._walk(sample, adjacency, hops, h + 1, position, moment, fan_outs, hidden)
+
+    def _as_many(self, drawn: Counter[Any], valid: Counter[Any], k: int) -> None:
+        """All valid edges, or k of them; `latest`: none is older than one that was left out."""
+        assert drawn.total() == min(k, valid.total())
+        if self.strategy == "latest":
+            newest_first = sorted(inf if age < 0 else age for _, _, age in valid.elements())
+            assert sorted(inf if age < 0 else age for _, _, age in drawn.elements()) == newest_first[:k]
+
+
+def _of(edges: Counter[Any], name: EdgeType) -> Counter[Any]:
+    return Counter({edge: n for edge, n in edges.items() if edge[1] == name})
 
 
 def _hops(sample: Sample) -> list[tuple[Any, Any]]:

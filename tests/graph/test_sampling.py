@@ -3,73 +3,35 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
-from star_platform.graph import _hops
+from star_platform.errors import GraphError
+from star_platform.graph import _hops, sampling
 from star_platform.graph.adjacency import UNDATED, Adjacency
 from star_platform.graph.sampling import NeighbourSampler, Sample
 from star_platform.graph.storage import EdgeType
 
+from .sampling_cases import COUNTS, STRATEGIES, TYPES, VIEWS, Case, assert_equal, cases, graphs
 from .sampling_oracle import Oracle, Relation, adjacency_of, compiled
 
-COUNTS = {"member": 6, "job": 5, "skill": 3}
-VIEWS = EdgeType("member", "views", "job")
-TYPES = [
-    (VIEWS, True),
-    (VIEWS.reversed, True),
-    (EdgeType("member", "has", "skill"), False),
-    (EdgeType("member", "has", "skill").reversed, False),
-    (EdgeType("member", "follows", "member"), True),
-    (EdgeType("job", "needs", "skill"), False),
-]
 
-
-@st.composite
-def graphs(draw: Any) -> list[Relation]:
-    """Small, dense and full of ties: times 0 ... 6 only."""
-    relations = []
-    for name, dated in TYPES:
-        ends = st.tuples(st.integers(0, COUNTS[name.src] - 1), st.integers(0, COUNTS[name.dst] - 1), st.integers(0, 6))
-        relations.append(Relation(name, dated, draw(st.lists(ends, max_size=25))))
-    return relations
-
-
-seeds = st.lists(st.tuples(st.integers(0, 13), st.integers(0, 8)), max_size=12)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    relations=graphs(),
-    batch=seeds,
-    fan_outs=st.lists(st.integers(1, 4), max_size=3),
-    budget=st.sampled_from(["joint", "per-relation"]),
-    strategy=st.sampled_from(["uniform", "latest"]),
-    layout=st.sampled_from(["dense", "ragged"]),
-    bitmap=st.booleans(),
-    step=st.integers(0, 5),
-)
-def test_every_tree_holds_what_it_may_and_as_much_as_it_must(
-    relations: Any, batch: Any, fan_outs: Any, budget: Any, strategy: Any, layout: Any, bitmap: bool, step: int
-) -> None:
-    adjacency = adjacency_of(COUNTS, relations, budget)
-    sampler = NeighbourSampler(adjacency, fan_outs, strategy, seed=3, layout=layout)
-    gids = np.array([g for g, _ in batch], dtype=np.int64)
-    times = np.array([t for _, t in batch], dtype=np.int64)
+@settings(max_examples=300, deadline=None)
+@given(case=cases(), bitmap=st.booleans())
+def test_every_tree_holds_what_it_may_and_as_much_as_it_must(case: Case, bitmap: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:  # both ways to relabel, whatever the size
         patch.setattr(_hops.Scratch, "bitmap_pays", lambda self, items: bitmap)
-        for moments in (times, np.full_like(times, 4)):
-            sample = sampler.sample(gids, moments, step)
-            Oracle(COUNTS, relations, budget).check(sample, adjacency, gids.tolist(), moments.tolist(), fan_outs)
-            pairs = set(zip(gids.tolist(), moments.tolist(), strict=True))
-            assert sample.sizes[0] == len(pairs), "seeds are not deduplicated"
-            for at_hop in _keys(sample):
-                assert len(set(at_hop)) == len(at_hop), "a hop holds a (node, moment) twice"
+        case.check()
+        sample = case.sample()
+    if all(partner < 0 for _, _, partner in case.batch):
+        assert sample.sizes[0] == len(set(case.batch)), "seeds are not deduplicated"
+        for at_hop in _keys(sample):
+            assert len(set(at_hop)) == len(at_hop), "a hop holds a (node, moment) twice"
 
 
 def _keys(sample: Sample) -> list[list[tuple[int, int]]]:
@@ -81,55 +43,43 @@ def _keys(sample: Sample) -> list[list[tuple[int, int]]]:
     return hops
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    relations=graphs(),
-    batch=st.lists(st.tuples(st.integers(0, 13), st.integers(0, 8), st.integers(-1, 13)), min_size=1, max_size=12),
-    budget=st.sampled_from(["joint", "per-relation"]),
-    strategy=st.sampled_from(["uniform", "latest"]),
-)
-def test_an_excluded_partner_is_hidden_both_ways_in_the_whole_tree(
-    relations: Any, batch: Any, budget: Any, strategy: Any
-) -> None:
-    adjacency = adjacency_of(COUNTS, relations, budget)
-    gids, times, exclude = (np.array(column, dtype=np.int64) for column in zip(*batch, strict=True))
-    sample = NeighbourSampler(adjacency, [3, 3], strategy).sample(gids, times, 0, exclude)
-    oracle = Oracle(COUNTS, relations, budget)
-    oracle.check(sample, adjacency, gids.tolist(), times.tolist(), [3, 3], exclude.tolist())
-
-
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("budget", ["joint", "per-relation"])
 @settings(max_examples=60, deadline=None)
-@given(relations=graphs(), batch=seeds.filter(len), order=st.randoms(use_true_random=False), shared=st.booleans())
-def test_the_order_of_the_seeds_changes_nothing(relations: Any, batch: Any, order: Any, shared: bool) -> None:
-    adjacency = adjacency_of(COUNTS, relations)
-    sampler = NeighbourSampler(adjacency, [2, 2], seed=1)
-    permutation = list(range(len(batch)))
+@given(data=st.data())
+def test_an_excluded_partner_is_hidden_both_ways_in_the_whole_tree(data: Any, strategy: Any, budget: Any) -> None:
+    """Also where the two are joined many times, or without a date; the window and fan-outs by edge type as well."""
+    batch = st.tuples(st.integers(0, 13), st.integers(0, 8), st.integers(0, 13))
+    by_type = {name.relation: 3 for name, _ in TYPES}
+    case = Case(
+        relations=data.draw(graphs()),
+        batch=data.draw(st.lists(batch, min_size=1, max_size=12)),
+        fan_outs=[3, by_type if budget == "per-relation" else 3],
+        budget=budget,
+        strategy=strategy,
+        window=data.draw(st.sampled_from([None, 2, 4])),
+        layout="ragged",
+        step=0,
+    )
+    case.check()
+
+
+@settings(max_examples=120, deadline=None)
+@given(case=cases(), order=st.randoms(use_true_random=False))
+def test_the_order_of_the_seeds_changes_nothing(case: Case, order: Any) -> None:
+    permutation = list(range(len(case.batch)))
     order.shuffle(permutation)
-    gids = np.array([g for g, _ in batch])
-    times = np.full(len(batch), 5) if shared else np.array([t for _, t in batch])
-    one = sampler.sample(gids, times, 7)
-    other = sampler.sample(gids[permutation], times[permutation], 7)
+    one = case.sample()
+    other = replace(case, batch=[case.batch[i] for i in permutation]).sample()
     assert one.seed_positions[permutation].tolist() == other.seed_positions.tolist()
-    _assert_equal(one, other, seed_positions=False)
-
-
-def _assert_equal(one: Sample, other: Sample, seed_positions: bool = True) -> None:
-    assert one.sizes == other.sizes
-    arrays: list[tuple[Any, Any]] = [(one.nodes, other.nodes), (one.times, other.times)]
-    arrays += list(zip(one.self_positions, other.self_positions, strict=True))
-    for a, b in zip(one.blocks, other.blocks, strict=True):
-        arrays += [(a.neighbours, b.neighbours), (a.relations, b.relations), (a.ages, b.ages)]
-    if seed_positions:
-        arrays.append((one.seed_positions, other.seed_positions))
-    for a, b in arrays:
-        np.testing.assert_array_equal(a, b)
+    assert_equal(one, other, seed_positions=False)
 
 
 # --- ties at the seed's own moment: `<=` in place of `<` fails here ---------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", ["joint", "per-relation"])
-@pytest.mark.parametrize("strategy", ["uniform", "latest"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("before", [0, 1, 2, 5, 40])
 def test_edges_at_the_moment_itself_are_the_future(budget: Any, strategy: Any, before: int) -> None:
     """`before` edges at 9, eight at 10 and eight at 11: a seed at 10 sees the first only, one at 11 the eight more."""
@@ -175,59 +125,6 @@ def test_an_undated_example_can_be_hidden_from_its_own_trees_only() -> None:
     assert skill in sampler.sample(np.array([other]), np.array([1]), 0, np.array([member])).nodes
 
 
-# --- chance ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("degree", "k"), [(11, 1), (11, 4), (11, 10), (200, 7), (5000, 3)])
-@pytest.mark.parametrize("hidden", [False, True])
-def test_uniform_without_replacement(degree: int, k: int, hidden: bool) -> None:
-    """Chi-square over how often each edge is drawn, and that no edge is drawn twice at once."""
-    counts = {"job": 1, "member": degree + 1}
-    relation = Relation(VIEWS, True, [(i, 0, i) for i in range(degree)] + [(degree, 0, degree)])
-    adjacency = adjacency_of(counts, [relation])
-    sampler = NeighbourSampler(adjacency, [k], seed=11)
-    draws = max(4000, 20 * degree // k)
-    exclude = np.array([adjacency.gids("member", [degree])[0] if hidden else -1])
-    last = degree + (1 if hidden else 0)  # the moment leaves the same edges either way
-    drawn = np.empty((draws, k), dtype=np.int64)
-    for step in range(draws):
-        sample = sampler.sample(np.zeros(1, dtype=np.int64), np.array([last]), step, exclude)
-        drawn[step] = last - sample.blocks[0].ages[0]
-    assert (np.diff(np.sort(drawn, axis=1), axis=1) > 0).all(), "drawn twice"
-    observed = np.bincount(drawn.ravel(), minlength=degree)
-    assert len(observed) == degree
-    # Draws without replacement vary less than independent ones, by the finite-population factor.
-    statistic = ((observed - draws * k / degree) ** 2).sum() / (draws * k / degree) / (1 - (k - 1) / (degree - 1))
-    assert 1e-4 < stats.chi2.cdf(statistic, degree - 1) < 1 - 1e-4
-
-
-def test_pairs_are_drawn_uniformly_too() -> None:
-    """All 15 subsets of two out of six are equally likely: one edge says nothing about the other."""
-    counts = {"job": 1, "member": 6}
-    adjacency = adjacency_of(counts, [Relation(VIEWS, True, [(i, 0, i) for i in range(6)])])
-    sampler = NeighbourSampler(adjacency, [2], seed=5)
-    table = np.zeros((6, 6))
-    for step in range(6000):
-        ages = 6 - sampler.sample(np.zeros(1, dtype=np.int64), np.array([6]), step).blocks[0].ages[0]
-        table[min(ages), max(ages)] += 1
-    assert stats.chisquare(table[np.triu_indices(6, 1)]).pvalue > 1e-4
-
-
-def test_steps_hops_nodes_moments_and_seeds_draw_apart() -> None:
-    counts = {"job": 2, "member": 64}
-    adjacency = adjacency_of(counts, [Relation(VIEWS, True, [(i, j, i) for i in range(64) for j in range(2)])])
-
-    def ages(seed: int, job: int, moment: int, step: int) -> tuple[int, ...]:
-        sampler = NeighbourSampler(adjacency, [8], seed=seed)
-        block = sampler.sample(np.array([job]), np.array([moment]), step).blocks[0]
-        return tuple(sorted((moment - block.ages[0]).tolist()))
-
-    base = (0, 0, 100, 0)
-    draws = {base, (1, 0, 100, 0), (0, 1, 100, 0), (0, 0, 101, 0), (0, 0, 100, 1)}
-    assert len({ages(*each) for each in draws}) == len(draws)
-    assert ages(*base) == ages(*base)
-
-
 # --- threads, resuming, edges of the domain ---------------------------------------------------------------------------
 
 
@@ -247,9 +144,11 @@ def _power_law_graph() -> Adjacency:
     return adjacency_of(counts, [Relation(VIEWS, True, views), Relation(VIEWS.reversed, True, mirrored)])
 
 
-def test_any_number_of_threads_gives_the_same_samples() -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("window", [None, 20])
+def test_any_number_of_threads_gives_the_same_samples(strategy: Any, window: int | None) -> None:
     adjacency = _power_law_graph()
-    sampler = NeighbourSampler(adjacency, [5, 5], seed=2)
+    sampler = NeighbourSampler(adjacency, [5, 5], strategy, seed=2, window=window)
     rng = np.random.default_rng(0)
     batches = [(rng.integers(0, 1200, 64), rng.integers(0, 50, 64) if i % 2 else np.full(64, 50)) for i in range(24)]
 
@@ -260,13 +159,14 @@ def test_any_number_of_threads_gives_the_same_samples() -> None:
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(run, range(len(batches))))
     for a, b in zip(alone, together, strict=True):
-        _assert_equal(a, b)
-    resumed = NeighbourSampler(adjacency, [5, 5], seed=2).sample(*batches[17], 17)
-    _assert_equal(alone[17], resumed)
+        assert_equal(a, b)
+    resumed = NeighbourSampler(adjacency, [5, 5], strategy, seed=2, window=window).sample(*batches[17], 17)
+    assert_equal(alone[17], resumed)
 
 
-def test_a_seed_draws_the_same_alone_and_in_company() -> None:
-    sampler = NeighbourSampler(_power_law_graph(), [4], seed=9)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_seed_draws_the_same_alone_and_in_company(strategy: Any) -> None:
+    sampler = NeighbourSampler(_power_law_graph(), [4], strategy, seed=9, window=30)
     gids = np.arange(0, 1200, 7)
     together = sampler.sample(gids, np.full(len(gids), 40), 3)
     for i in (0, 5, 100):
@@ -279,6 +179,23 @@ def test_latest_keeps_the_newest() -> None:
     adjacency = adjacency_of(COUNTS, [Relation(VIEWS, True, [(i % 6, 0, i) for i in range(30)])])
     block = NeighbourSampler(adjacency, [4], "latest").sample(adjacency.gids("job", [0]), np.array([20]), 0).blocks[0]
     assert sorted(block.ages[0].tolist()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_one_moment_is_relabelled_by_bitmap(strategy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheap way: no table, no context per item; a second moment or a hidden pair needs the other."""
+    ways = []
+    for name in ("next_hop_by_bitmap", "next_hop_by_table"):
+        way = getattr(sampling, name)
+        monkeypatch.setattr(sampling, name, lambda *given, n=name, way=way: (ways.append(n), way(*given))[1])
+    sampler = NeighbourSampler(_power_law_graph(), [4, 4], strategy, window=30)
+    gids = np.arange(200)
+    sampler.sample(gids, np.full(200, 40), 0)
+    sampler.sample(gids, np.full(200, 40), 0, np.full(200, -1))
+    assert ways == ["next_hop_by_bitmap"] * 4
+    ways.clear()
+    sampler.sample(gids, np.arange(200) % 2 + 40, 0)
+    assert ways == ["next_hop_by_table"] * 2
 
 
 def test_no_hops_and_no_seeds() -> None:
@@ -320,6 +237,26 @@ def test_wrong_seeds_are_refused() -> None:
         sampler.sample(np.array([1, 2]), np.array([1]), 0)
     with pytest.raises(ValueError, match="at least 1"):
         NeighbourSampler(sampler.adjacency, [0])
+
+
+def test_fan_outs_by_edge_type_are_checked() -> None:
+    relations = [Relation(VIEWS, True, [(0, 0, 1)]), Relation(VIEWS.reversed, True, [(0, 0, 1)])]
+    split, joint = (adjacency_of(COUNTS, relations, budget) for budget in ("per-relation", "joint"))
+    with pytest.raises(GraphError, match="did you mean 'rev_views'") as caught:
+        NeighbourSampler(split, [5, {"views": 1, "rev_view": 2}])
+    assert caught.value.code == "G060"
+    with pytest.raises(GraphError, match="known edge types: rev_views, views") as caught:
+        NeighbourSampler(split, [{"applies": 1}])
+    with pytest.raises(GraphError) as caught:
+        NeighbourSampler(joint, [{"views": 1}])
+    assert caught.value.code == "G062"
+    with pytest.raises(ValueError, match="at least 1"):
+        NeighbourSampler(split, [{"views": -1}])
+    with pytest.raises(ValueError, match="at least a microsecond"):
+        NeighbourSampler(joint, [1], window=0)
+    sample = NeighbourSampler(split, [{"rev_views": 3}, {"rev_views": 3}]).sample(np.array([0, 5]), np.array([9, 9]), 0)
+    assert sample.nodes.tolist() == [0, 5]  # the member sees its job; the job, without `views`, sees nobody
+    assert [block.neighbours.shape[1] for block in sample.blocks] == [3, 3]
 
 
 # --- the adjacency itself ---------------------------------------------------------------------------------------------
