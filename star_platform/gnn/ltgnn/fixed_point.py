@@ -1,0 +1,166 @@
+"""The implicit layer and its memory: forward with variance reduction, backward, and what vectors are read out of.
+
+    Z* = (1 - a) A~ Z* + a E = a (I - (1 - a) A~)^-1 E                                     (LTGNN, eq. 4 and 5)
+
+With G = dL/dE, transposing gives the gradient's fixed point: G = (1 - a) A~^T G + a dL/dZ. Each step moves the rows
+of one batch, of Z and of G, once towards these fixed points; the memory keeps them, so that over the steps of an epoch
+all rows get there while one step costs batch x neighbours x dim, however large the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn.matrix import ALONE, Csr, Float32Array, Int64Array, Propagation, Workers, multiply
+
+START_STEPS = 7
+"""Steps of APPNP that the memory starts from, as in the authors' code."""
+
+
+def appnp(matrix: Csr, inputs: Float32Array, alpha: float, steps: int, workers: Workers = ALONE) -> Float32Array:
+    """`steps` full steps of Z <- (1 - alpha) A~ Z + alpha E from Z = E, float32 `[n, dim]` (Gasteiger et al. 2019)."""
+    now, then = inputs.copy(), np.empty_like(inputs)
+    for _ in range(steps):
+        multiply(matrix, now, then, workers, scale=1.0 - alpha, base=inputs, base_scale=alpha)
+        now, then = then, now
+    return now
+
+
+def without_input(vectors: Float32Array, inputs: Float32Array, share: float) -> Float32Array:
+    """`(Z - c0 E) / (1 - c0)`: the part of a node's own input beyond `share` c0 is left out of what is scored."""
+    found: Float32Array = ((vectors - np.float32(share) * inputs) / np.float32(1.0 - share)).astype(np.float32)
+    return found
+
+
+def read_out(
+    matrix: Csr, inputs: Float32Array, alpha: float, steps: int, share: float, workers: Workers = ALONE
+) -> Float32Array:
+    """The published vectors, float32 `[n, dim]`: `steps` full steps from the inputs, less the inputs' share."""
+    return without_input(appnp(matrix, inputs, alpha, steps, workers), inputs, share)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The entries of the adjacency that one step sees of each row of its batch; undefined beyond a row's count."""
+
+    counts: NDArray[np.int64]
+    """`[b]`."""
+    places: NDArray[np.int64]
+    """`[b, neighbours]`: places among the matrix's entries."""
+    neighbours: NDArray[np.int32]
+    """`[b, neighbours]`: the nodes that they come from."""
+    weights: Float32Array
+    """`[b, neighbours]`: values, times entries of the row over entries drawn, so that sums are unbiased."""
+
+
+def draw(matrix: Csr, rows: Int64Array, neighbours: int, key: int, workers: Workers = ALONE) -> Drawn:
+    """Entries of `rows` without replacement, all of a row that has at most `neighbours`; same key, same draw."""
+    shape = len(rows), neighbours
+    found = Drawn(
+        np.empty(len(rows), np.int64), np.empty(shape, np.int64), np.empty(shape, np.int32), np.empty(shape, np.float32)
+    )
+    seed = np.uint64(key)
+
+    def work(first: int, last: int) -> None:
+        kernels.draw(
+            matrix.indptr,
+            matrix.indices,
+            matrix.values,
+            rows,
+            neighbours,
+            seed,
+            found.places,
+            found.neighbours,
+            found.weights,
+            found.counts,
+            first,
+            last,
+        )
+
+    workers.over(len(rows), work)
+    return found
+
+
+class Memory:
+    """What is remembered of Z and G between steps: four float32 `[n, dim]` arrays.
+
+    `snapshot` is M_in, the memory as of the last refresh; `aggregate` is A~ M_in. Instead of Z_mem itself `drift` is
+    kept, Z_mem - M_in: a step reads it of every neighbour, so one array is gathered rather than two.
+    """
+
+    def __init__(self, matrix: Propagation, inputs: Float32Array, alpha: float, workers: Workers = ALONE) -> None:
+        """Start from `START_STEPS` of APPNP over the inputs, and from a gradient of zero."""
+        self.matrix, self.alpha, self.workers = matrix, alpha, workers
+        self.snapshot = appnp(matrix.forward, inputs, alpha, START_STEPS, workers)
+        self.drift = np.zeros_like(inputs)
+        self.aggregate = np.empty_like(inputs)
+        self.gradient = np.zeros_like(inputs)
+        self.refresh()
+
+    @property
+    def vectors(self) -> Float32Array:
+        """Z_mem (allocates)."""
+        return self.snapshot + self.drift
+
+    def refresh(self) -> None:
+        """M_in <- Z_mem and M_agg <- A~ M_in; one pass over all edges, once an epoch."""
+        self.snapshot += self.drift
+        self.drift.fill(0.0)
+        multiply(self.matrix.forward, self.snapshot, self.aggregate, self.workers)
+
+    def forward(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> Float32Array:
+        """One step of rows `[b]` towards Z*, float32 `[b, dim]`; the memory of these rows is replaced by it.
+
+            Z_B = (1 - a) [b A~_S (Z_mem - M_in) + M_agg] + a E_B
+
+        Unbiased over draws for the full step over Z_mem, and equal to it when nothing has moved since the refresh.
+
+        Args:
+            rows: int64[b], distinct.
+            inputs: float32[b, dim], E of these rows.
+            drawn: of `matrix.forward`.
+        """
+        out = np.empty_like(inputs)
+        keep, alpha = np.float32(1.0 - self.alpha), np.float32(self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.mix(rows, self.aggregate, keep, inputs, alpha, out, first, last)
+            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.drift, keep, out, first, last)
+
+        self.workers.over(len(rows), work)
+        kernels.store_difference(rows, out, self.snapshot, self.drift)
+        return out
+
+    def backward(self, rows: Int64Array, gradient: Float32Array, drawn: Drawn) -> Float32Array:
+        """One step of rows `[b]` towards G = dL/dE, float32 `[b, dim]`; the memory of these rows is replaced by it.
+
+            G_B = (1 - a) b A~^T_S G_mem + a dL/dZ_B
+
+        The authors' code stores G times (1 - sum c), which makes the implicit gradient exact only at c = 0; here it is
+        stored as it is.
+
+        Args:
+            rows: int64[b], distinct.
+            gradient: float32[b, dim], dL/dZ of these rows.
+            drawn: of `matrix.backward`.
+        """
+        out = np.float32(self.alpha) * gradient
+        keep = np.float32(1.0 - self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.gradient, keep, out, first, last)
+
+        self.workers.over(len(rows), work)
+        kernels.store(rows, out, self.gradient)
+        return out
+
+    def draws(self, rows: Int64Array, neighbours: int, key: int) -> tuple[Drawn, Drawn]:
+        """The entries that a step sees going forward and backward; the same for symmetric weights."""
+        ahead = draw(self.matrix.forward, rows, neighbours, key, self.workers)
+        if self.matrix.backward is self.matrix.forward:
+            return ahead, ahead
+        return ahead, draw(self.matrix.backward, rows, neighbours, key, self.workers)

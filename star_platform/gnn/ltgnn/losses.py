@@ -1,0 +1,104 @@
+"""Losses over the rows of a batch with their gradients in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn.interactions import Interactions
+from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array
+
+MASKED = np.float32(-1e9)
+_LEAST_NORM = 1e-12
+
+
+def bpr(vectors: Float32Array, users: Int64Array, items: Int64Array, others: Int64Array) -> tuple[float, Float32Array]:
+    """Mean of softplus(u.j - u.i) and its gradient, as `vectors [r, dim]`; the others are rows of `vectors`, `[b]`."""
+    gradients = np.zeros_like(vectors)
+    return float(kernels.bpr(vectors, users, items, others, gradients)), gradients
+
+
+class KnownItems:
+    """Masks the candidates of a step that a row's user is known to have interacted with; not thread-safe."""
+
+    def __init__(self, known: Interactions) -> None:
+        self._known = known
+        self._slots = np.full(known.num_items, -1, dtype=np.int32)
+
+    def mask(self, users: Int64Array, candidates: Int64Array, logits: Float32Array) -> None:
+        """Sets `logits [b, c]` of users `[b]` and items `[c]` to `MASKED` where they are known pairs."""
+        chain = np.empty(len(candidates), dtype=np.int32)
+        kernels.link_slots(candidates, self._slots, chain)
+        kernels.mask_known(self._known.indptr, self._known.items, users, self._slots, chain, logits, MASKED)
+        self._slots[candidates] = -1
+
+
+def softmax(
+    vectors: Float32Array,
+    users: Int64Array,
+    items: Int64Array,
+    candidates: Int64Array,
+    allowed: NDArray[np.bool_] | None = None,
+    *,
+    temperature: float,
+    cosine: bool,
+    mask: KnownItems | None = None,
+    ids: tuple[Int64Array, Int64Array] | None = None,
+) -> tuple[float, Float32Array]:
+    """Mean cross-entropy of each example's item among the shared candidates, and its gradient as `vectors [r, dim]`.
+
+    Args:
+        vectors: float32[r, dim], distinct rows of the batch.
+        users: int64[b], row of each example's user.
+        items: int64[b], of its item.
+        candidates: int64[c], of the items that all examples of the batch are compared with.
+        allowed: bool[b, c], False where a candidate does not count for an example.
+        temperature: what products are divided by.
+        cosine: compare vectors of length 1.
+        mask: leaves out known pairs, given the `ids` of users `[b]` and candidates `[c]`.
+        ids: see `mask`.
+    """
+    table = torch.from_numpy(vectors)
+    u, norm_u = _lengthened(table[torch.from_numpy(users)], cosine)
+    i, norm_i = _lengthened(table[torch.from_numpy(items)], cosine)
+    o, norm_o = _lengthened(table[torch.from_numpy(candidates)], cosine)
+    logits = (u / temperature) @ o.T
+    if mask is not None and ids is not None:
+        mask.mask(ids[0], ids[1], logits.numpy())
+    if allowed is not None:
+        logits.masked_fill_(torch.from_numpy(~allowed), float(MASKED))
+    own = (u * i).sum(dim=1) / temperature
+    top = torch.maximum(logits.amax(dim=1), own)
+    chances = logits.sub_(top.unsqueeze(1)).exp_()
+    own_chance = (own - top).exp_()
+    total = chances.sum(dim=1) + own_chance
+    loss = float((top + total.log() - own).mean())
+    share = 1.0 / (len(users) * temperature)
+    chances *= (share / total).unsqueeze(1)
+    pull = ((own_chance / total - 1.0) * share).unsqueeze(1)
+    gradients = np.zeros_like(vectors)
+    for positions, found, vector, norm in (
+        (users, chances @ o + pull * i, u, norm_u),
+        (items, pull * u, i, norm_i),
+        (candidates, chances.T @ u, o, norm_o),
+    ):
+        kernels.scatter_add(_unlengthened(found, vector, norm).numpy(), positions, gradients)
+    return loss, gradients
+
+
+def _lengthened(vectors: Tensor, cosine: bool) -> tuple[Tensor, Tensor | None]:
+    """Vectors of length 1 and the length that each had, or as they are."""
+    if not cosine:
+        return vectors, None
+    norms = vectors.norm(dim=1, keepdim=True).clamp_min_(_LEAST_NORM)
+    return vectors / norms, norms
+
+
+def _unlengthened(gradients: Tensor, vectors: Tensor, norms: Tensor | None) -> Tensor:
+    """The gradient with respect to the vector before it was brought to length 1."""
+    if norms is None:
+        return gradients
+    return (gradients - vectors * (vectors * gradients).sum(dim=1, keepdim=True)) / norms
