@@ -104,9 +104,7 @@ def _similar_edges(graph: Graph, spec: DerivedSpec, kept: _Kept, progress: Progr
                 arrays = {"dst": fresh.dst, "src": fresh.src, "similarity": fresh.similarity}
                 arrays = kept.put(f"similar-{node}-{moment}", arrays)
             found.append((moment, Similar(arrays["dst"], arrays["src"], arrays["similarity"])))
-        edges = joined(node, graph.num_nodes(node), found)
-        if edges.num_edges:
-            yield edges
+        yield joined(node, graph.num_nodes(node), found)
 
 
 def _ppr_channel(
@@ -122,7 +120,9 @@ def _ppr_channel(
     """Scores at every moment, then one edge type per pair of node types that they join."""
     assert spec.ppr is not None  # noqa: S101 - asked only with one
     counts = {node: graph.num_nodes(node) for node in graph.node_types}
-    adjacency = walkable(counts, walked, channel_edges(sorted(walked), channel))
+    relations = channel_edges(sorted(walked), channel)
+    types = {node for relation in relations for node in (relation.src, relation.dst)}
+    adjacency = walkable(counts, walked, relations)
     born = _born(graph, adjacency)
     walk = WalkEdges(adjacency, born)
     seeds = np.arange(adjacency.num_nodes, dtype=np.int32)
@@ -136,12 +136,10 @@ def _ppr_channel(
             arrays = kept.put(f"{name}-{moment}", {"nodes": found.nodes, "scores": found.scores})
         tops.append((moment, arrays["nodes"], arrays["scores"]))
     made: dict[str, dict[str, Any]] = {}
-    for dst, first, last in _ranges(adjacency):
-        for src, src_first, src_last in _ranges(adjacency):
-            edge_type = EdgeType(src, f"{name}__{src}__{dst}", dst)
-            edges = _between(edge_type, tops, (first, last), (src_first, src_last))
-            if edges.num_edges:
-                made |= _write(out_dir, edges)
+    ranges = [(node, (first, last)) for node, first, last in _ranges(adjacency) if node in types]
+    for dst, into in ranges:  # all pairs, also those that nothing joins: a model's relations do not hang on the data
+        for src, out_of in ranges:
+            made |= _write(out_dir, _between(EdgeType(src, f"{name}__{src}__{dst}", dst), tops, into, out_of))
     return made
 
 
@@ -197,7 +195,7 @@ def _write(out_dir: Path, edges: EdgeArrays) -> dict[str, dict[str, Any]]:
         "weighted": True,
         "labels": [],
         "reverse_of": None,
-        "newest": int(edges.timestamps.max()),
+        "newest": int(edges.timestamps.max()) if edges.num_edges else None,
     }
     return {edges.type.relation: entry}
 

@@ -11,7 +11,8 @@
 They are computed (`graph.derive`) at a few moments, each from what was strictly earlier, and dated one microsecond
 before their moment: a reader at or after the moment sees them, one before it does not, so no edge at or after a
 reader's moment can have had a part in what it sees. A node that did not exist at a moment has none. Within a
-destination edges are sorted by (time, weight): the latest k are the k best of the newest moment.
+destination edges are sorted by (time, weight): the latest k are the k best of the newest moment; where that has fewer,
+the best of the moment before it follow.
 """
 
 from __future__ import annotations

@@ -345,10 +345,27 @@ def test_channels_are_edge_types_of_their_own(tmp_path: Path, graph: Graph) -> N
     assert first | second == names
     assert first == {f"ppr_0__{src}__{dst}" for src in ("job", "member") for dst in ("job", "member")}
     assert "ppr_1__skill__member" in second
+    assert found.edges_named("ppr_0__job__job").num_edges
     unknown = DerivedSpec((60,), ppr=PprSpec(channels=(("view",),)))
     with pytest.raises(GraphError) as caught:
         derive(graph, unknown, tmp_path)
     assert caught.value.code == "G065"
+
+
+def test_edge_types_do_not_depend_on_what_is_found(tmp_path: Path, graph: Graph, extended: Graph) -> None:
+    """A model's relations are those of its graph: data alone must not take one away."""
+    nothing = write_graph(tmp_path / "graph", tuple(np.empty(0, dtype=int) for _ in range(3)))
+    spec = DerivedSpec((5,), ppr=SPEC.ppr, densify=DensifySpec(2, nodes=("member",)))
+    found = with_derived(nothing, store_derived(nothing, tmp_path / "store", spec))
+    assert ppr_edge_types(found) == ppr_edge_types(extended)
+    assert len(ppr_edge_types(found)) == 9
+    for name in ("similar_member", "ppr__member__member"):
+        edges = found.edges_named(name)
+        assert edges.weights is not None
+        assert found.manifest["edges"][name]["edges"] == edges.num_edges == len(edges.weights)
+    assert not found.edges_named("similar_member").num_edges
+    assert found.edges_named("ppr__skill__member").num_edges
+    assert len(Adjacency.of(found).edges)
 
 
 def test_newcomers_have_neighbours_through_similar_nodes(tmp_path: Path, graph: Graph, extended: Graph) -> None:
