@@ -3,12 +3,16 @@
 Every input of a node type is one bias-free projection to the hidden width, and the projections are added: the same as
 concatenating all inputs and projecting once (STAR, arXiv 2507.09797, table 4: each input adds `columns x dim`
 parameters). A missing value is one more column, 1 where the value is missing: its weights are the learned null.
+
+With `precision: bf16` dense values are gathered straight into bfloat16, half the bytes, and projected in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from star_platform.gnn import kernels
+from star_platform.gnn.buffers import BufferPool, as_array, at_once, over_rows
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.precision import Precision, dtype_of, layer_norm, matmul
+from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.storage import EdgeArrays, FeatureArray, Graph
 
 InputKind = Literal["dense", "categorical", "id", "activity", "code"]
 SCALE_ROWS = 20_000
 """Rows from which the scale of a dense feature is measured."""
+ALIGNED_COLUMNS = 32
+"""Columns of bfloat16 rows are a multiple of this, the last of them 0: matrix units take so many at once."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,9 @@ class TypeInputs:
     distinct: int
     """u."""
     inverse: Tensor
-    """int64[n]: row of each item among the distinct nodes."""
+    """int64[n]: row of each item among the distinct nodes; 0, 1, 2 ... when all are distinct."""
     values: tuple[Tensor, ...]
-    """By input: `[u, ...]`, or `[n, ...]` if per item; int64 codes or node indices, or float32 columns."""
+    """By input: `[u, ...]`, or `[n, ...]` if per item; int64 codes or node indices, or float32 or bfloat16 columns."""
 
 
 class InputReader:
@@ -61,10 +70,13 @@ class InputReader:
     def __init__(self, graph: Graph, config: TrainingConfig, specs: Mapping[str, Sequence[InputSpec]] | None = None):
         """`specs` of a trained model, so that its scales are kept; measured from the graph when None."""
         self.node_types = graph.node_types
+        self._dtype, self._threads = dtype_of(config.precision), config.threads
+        self._pool = BufferPool()
         self._num_nodes = {node: graph.num_nodes(node) for node in graph.node_types}
         self._features = {node: {f.name: f for f in graph.features(node)} for node in graph.node_types}
+        happened = declared_edge_types(graph)  # a derived edge is nothing that happened to a node
         self._incoming = {
-            node: [graph.edges(edge) for edge in graph.edge_types if edge.dst == node] for node in graph.node_types
+            node: [graph.edges(edge) for edge in happened if edge.dst == node] for node in graph.node_types
         }
         self._codes = {
             node: id_codes(graph.ids(node), config.identity_codes)
@@ -101,17 +113,29 @@ class InputReader:
         if spec.kind == "categorical":
             assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
             return torch.from_numpy(_codes_at(feature.values, feature.rows(nodes, times)))
-        # Torch allocates on 64 bytes, numpy on 16: with operands that lie differently from run to run, matrix products
-        # may differ in the last bit.
-        out = torch.empty(len(nodes), spec.columns)
+        n = len(nodes)
         if spec.kind == "code":
+            out = self._pool.take(n, spec.columns, torch.float32)
             np.take(self._codes[node], nodes, axis=0, out=out.numpy())
         elif spec.kind == "activity":
             assert times is not None  # noqa: S101 - per item by construction
+            out = self._pool.take(n, spec.columns, torch.float32)
             read_activity(self._incoming[node], nodes, times, out.numpy())
         else:
             assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
-            kernels.gather_rows(feature.values, feature.rows(nodes, times), spec.scale, out.numpy())
+            out = self._gathered(feature.values, feature.rows(nodes, times), spec)
+        return out
+
+    def _gathered(self, values: NDArray[np.float32], rows: NDArray[np.int64], spec: InputSpec) -> Tensor:
+        """The scaled values with the missing flag after them, and zeros up to a width that suits the dtype."""
+        columns = spec.columns
+        if self._dtype == torch.bfloat16:
+            columns = -(-columns // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
+        out = self._pool.take(len(rows), columns, self._dtype)
+        target, scale = as_array(out), np.float32(spec.scale)
+        over_rows(
+            lambda first, last: kernels.gather_rows(first, last, values, rows, scale, target), len(rows), self._threads
+        )
         return out
 
 
@@ -165,10 +189,13 @@ def id_codes(ids: pa.Array[Any], width: int) -> NDArray[np.float32]:
 
 
 class TypeEncoder(nn.Module):
-    """Adds the projections of the inputs of one node type: `[n, dim]`."""
+    """Adds the projections of the inputs of one node type: `[n, dim]`, bfloat16 or float32 by `precision`."""
 
-    def __init__(self, specs: Sequence[InputSpec], dim: int, id_dropout: float) -> None:
+    def __init__(
+        self, specs: Sequence[InputSpec], dim: int, id_dropout: float, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
+        self.precision: Precision = precision
         self.specs = tuple(specs)
         self.id_dropout = id_dropout
         self.projections = nn.ParameterList()
@@ -187,29 +214,35 @@ class TypeEncoder(nn.Module):
 
     def forward(self, inputs: TypeInputs) -> Tensor:
         """`[n, dim]` for the items of this type."""
-        shared = self.norm.weight.new_zeros(inputs.distinct, self.norm.normalized_shape[0])
+        shared: Tensor | None = None
         own: Tensor | None = None
         for place, spec in enumerate(self.specs):
             term = self._project(place, spec, inputs.values[place])
             if spec.per_item:
                 own = term if own is None else own + term
             else:
-                shared = shared + term
-        hidden = functional.embedding(inputs.inverse, shared)
-        encoded: Tensor = self.norm((hidden if own is None else hidden + own) * max(1, len(self.specs)) ** -0.5)
-        return encoded
+                shared = term if shared is None else shared + term
+        if own is None:  # then equal nodes have equal states, and one of each is enough
+            if shared is None:
+                shared = self.norm.weight.new_zeros(inputs.distinct, self.norm.normalized_shape[0])
+            return expanded(self._normalised(shared), inputs)
+        return self._normalised(own if shared is None else expanded(shared, inputs) + own)
+
+    def _normalised(self, total: Tensor) -> Tensor:
+        if len(self.specs) > 1:
+            total = total * len(self.specs) ** -0.5
+        return layer_norm(total.to(dtype_of(self.precision)), self.norm)
 
     def _project(self, place: int, spec: InputSpec, value: Tensor) -> Tensor:
         weight = self.projections[place]
         if spec.kind == "categorical":
-            found: Tensor = functional.embedding(value, weight)
+            found: Tensor = functional.embedding(value, weight).to(dtype_of(self.precision))
             return found
         if spec.kind == "id":
-            rows = self._id_rows(place, spec, value)
-            learned: Tensor = functional.embedding(rows, self.tables[str(place)]) @ weight
-            return learned
-        projected: Tensor = value @ weight
-        return projected
+            value = functional.embedding(self._id_rows(place, spec, value), self.tables[str(place)])
+        elif value.shape[1] > spec.columns:  # the zeros that a gathered row ends with
+            weight = functional.pad(weight, (0, 0, 0, value.shape[1] - spec.columns))
+        return matmul(value, weight, self.precision)
 
     def _id_rows(self, place: int, spec: InputSpec, nodes: Tensor) -> Tensor:
         """Row of the table for each node: its own if training has met it, else the last, which all others share.
@@ -222,6 +255,36 @@ class TypeEncoder(nn.Module):
             return torch.where(seen[nodes], nodes, shared)
         seen[nodes] = True
         return torch.where(torch.rand(len(nodes)) < self.id_dropout, shared, nodes)
+
+
+def expanded(rows: Tensor, inputs: TypeInputs) -> Tensor:
+    """`[n, d]`: the row of each item, from `[u, d]` of the distinct nodes."""
+    if inputs.distinct == len(inputs.inverse):
+        return rows
+    if rows.device.type != "cpu":
+        return functional.embedding(inputs.inverse, rows)
+    found: Tensor = _Expanded.apply(rows, inputs.inverse)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Expanded(torch.autograd.Function):
+    """Its gradient is summed in float32 by ranges of columns, in the order of the items whatever the threads."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.distinct = len(rows)
+        return rows.index_select(0, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (inverse,), grad = ctx.saved_tensors, grads[0].contiguous()
+        width, total = grad.shape[1], torch.zeros(ctx.distinct, grad.shape[1])
+        threads = min(torch.get_num_threads(), max(1, width // ALIGNED_COLUMNS))
+        cuts = np.linspace(0, width, threads + 1).astype(np.int64).tolist()
+        given = (as_array(grad), inverse.numpy(), total.numpy())
+        at_once([partial(kernels.add_rows, a, b, *given) for a, b in pairwise(cuts)], threads)
+        return total.to(grad.dtype), None
 
 
 def specs_to_json(specs: Mapping[str, Sequence[InputSpec]]) -> dict[str, list[dict[str, Any]]]:

@@ -7,48 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from star_platform.graph._sampling_kernels import kernel
+from star_platform.gnn._rows import expect, get, put
+from star_platform.graph.kernels import fast_kernel, kernel
 
-
-@kernel
-def unique_pairs(
-    neighbours: NDArray[np.int32], relations: NDArray[np.int16], num_relations: int, num_sources: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct (relation, source) pairs of a block, sorted by relation then source.
-
-    Args:
-        neighbours: int32[n, K], -1 where there is none.
-        relations: int16[n, K].
-        num_relations: R.
-        num_sources: items that `neighbours` counts.
-
-    Returns:
-        source of each pair int64[P]; first pair of each relation int64[R + 1]; pair of each slot int64[n, K], P where
-        there is no neighbour.
-    """
-    pair_of = np.zeros(num_relations * num_sources, dtype=np.int32)
-    n, width = neighbours.shape
-    for i in range(n):
-        for j in range(width):
-            if neighbours[i, j] >= 0:
-                pair_of[relations[i, j] * num_sources + neighbours[i, j]] = 1
-    first = np.zeros(num_relations + 1, dtype=np.int64)
-    count = 0
-    for r in range(num_relations):
-        for s in range(r * num_sources, (r + 1) * num_sources):
-            if pair_of[s]:
-                pair_of[s] = count
-                count += 1
-        first[r + 1] = count
-    sources = np.empty(count, dtype=np.int64)
-    index = np.full((n, width), count, dtype=np.int64)
-    for i in range(n):
-        for j in range(width):
-            if neighbours[i, j] >= 0:
-                pair = pair_of[relations[i, j] * num_sources + neighbours[i, j]]
-                index[i, j] = pair
-                sources[pair] = neighbours[i, j]
-    return sources, first, index
+AHEAD = 4
+"""Rows that memory is asked for before their turn."""
 
 
 @kernel
@@ -77,19 +40,45 @@ def unique_rows(nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     return distinct[:count].copy(), inverse
 
 
-@kernel
-def gather_rows(values: NDArray[Any], rows: NDArray[np.int64], scale: float, out: NDArray[np.float32]) -> None:
-    """`out[i] = (scale * values[rows[i]], 0)`; for a missing row, -1, `out[i] = (0, ..., 0, 1)`."""
-    dim = values.shape[1]
-    for i in range(len(rows)):
-        row = rows[i]
+@fast_kernel
+def gather_rows(
+    first: int, last: int, values: NDArray[Any], rows: NDArray[np.int64], scale: np.float32, out: NDArray[Any]
+) -> None:
+    """For i in `first .. last`: `out[i] = (scale * values[rows[i]], 0 ...)`; for a missing row, -1, `(0 ..., 1, 0 ..)`.
+
+    Args:
+        first: first row of `out`.
+        last: the row after the last.
+        values: float32 `[m, dim]`.
+        rows: int64 `[n]`.
+        scale: float32, so that nothing is computed in float64.
+        out: `[n, columns]`, more columns than dim: float32, or uint16 for bfloat16, rounded to nearest even.
+    """
+    dim, columns = values.shape[1], out.shape[1]
+    for i in range(first, last):
+        ahead = i + AHEAD
+        if ahead < last and rows[ahead] >= 0:
+            expect(values, rows[ahead], 0, dim)
+        row, target = rows[i], out[i]
         if row < 0:
-            out[i, :] = 0.0
-            out[i, dim] = 1.0
+            for j in range(columns):
+                put(target, j, np.float32(0.0))
+            put(target, dim, np.float32(1.0))
         else:
+            source = values[row]
             for j in range(dim):
-                out[i, j] = scale * values[row, j]
-            out[i, dim] = 0.0
+                put(target, j, scale * source[j])
+            for j in range(dim, columns):
+                put(target, j, np.float32(0.0))
+
+
+@fast_kernel
+def add_rows(begin: int, end: int, grad: NDArray[Any], inverse: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """`out[inverse[i], begin:end] += grad[i, begin:end]` for all i, in order; grad float32, or bfloat16 as uint16."""
+    for i in range(len(inverse)):
+        source, target = grad[i], out[inverse[i]]
+        for j in range(begin, end):
+            target[j] += get(source, j)
 
 
 @kernel

@@ -4,13 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from star_platform.gnn import kernels
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.features import InputReader, InputSpec, TypeEncoder, id_codes, read_activity
+from star_platform.gnn.features import (
+    InputReader,
+    InputSpec,
+    TypeEncoder,
+    TypeInputs,
+    expanded,
+    id_codes,
+    read_activity,
+)
+from star_platform.gnn.runtime import torch_threads
 from star_platform.graph.storage import EdgeType
 from tests.gnn.graphs import GraphWriter
 
@@ -97,6 +107,62 @@ def test_activity_counts_strictly_earlier_edges(tmp_path: Path) -> None:
     assert np.allclose(out[1], [np.log(4), 1, 0, np.log(2), 1, 0], atol=1e-6)
     assert np.allclose(out[2], [0, 0, 0, np.log(2), 1, 0])
     assert np.allclose(out[3], [0, 0, 0, np.log(2), 1, 0])
+
+
+def test_derived_edges_are_no_activity(tmp_path: Path) -> None:
+    writer = GraphWriter(tmp_path)
+    writer.node("a", [1, 2])
+    writer.edge("likes", "a", "a", ([0, 1], [1, 0]), [5, 6])
+    writer.edge("similar_a", "a", "a", ([0, 1], [1, 0]), [5, 6])
+    for name in ("similar_a", "rev_similar_a"):
+        writer.edges[name]["kind"] = "derived"
+    (spec,) = InputReader(writer.finish(), TrainingConfig(dim=8)).specs["a"]
+    assert (spec.kind, spec.columns) == ("activity", 3 * 2)  # likes and its reverse
+
+
+def test_bfloat16_inputs_are_encoded_like_float32_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    writer = GraphWriter(tmp_path)
+    writer.node("job", [str(i) for i in range(40)])
+    writer.node("member", ["x"])
+    writer.feature("job.text", "text", rng.standard_normal((40, 33)), present=rng.random(40) < 0.8)
+    writer.feature("job.level", "categorical", rng.integers(5, size=40), dim=5)
+    writer.feature("job.id_embedding", "id", dim=4)
+    writer.edge("views", "member", "job", (np.zeros(40), np.arange(40)), np.arange(40))
+    graph, nodes = writer.finish(), np.array([*range(40), 3, 3, 7])
+    times = np.full(len(nodes), 20)
+    vectors = {}
+    for precision in ("float32", "bf16"):
+        config = TrainingConfig(dim=64, precision=precision)
+        reader = InputReader(graph, config)
+        torch.manual_seed(0)
+        encode = TypeEncoder(reader.specs["job"], 64, 0.0, config.precision)
+        vectors[precision] = encode(reader.read("job", nodes, times))
+        vectors[precision].sum().backward()
+        gradients = [p.grad for p in encode.parameters()]
+        assert all(g is not None and g.dtype == torch.float32 and torch.isfinite(g).all() for g in gradients)
+    assert vectors["bf16"].dtype == torch.bfloat16
+    assert torch.allclose(vectors["bf16"].float(), vectors["float32"], atol=0.06)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_are_expanded_and_their_gradients_summed_in_float32(dtype: torch.dtype, threads: int) -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(7, 96, dtype=dtype, requires_grad=True)
+    inverse, grad = torch.arange(7000) % 7, torch.rand(7000, 96).to(dtype)
+    with torch_threads(threads):
+        out = expanded(rows, TypeInputs(7, inverse, ()))
+        out.backward(grad)
+    assert torch.equal(out.detach(), rows.detach()[inverse])
+    assert rows.grad is not None
+    expected = torch.zeros(7, 96).index_add(0, inverse, grad.float())
+    assert torch.allclose(rows.grad.float(), expected, rtol=2**-8 if dtype == torch.bfloat16 else 1e-5)
+
+
+def test_distinct_rows_are_not_copied() -> None:
+    rows = torch.randn(3, 2)
+    assert expanded(rows, TypeInputs(3, torch.arange(3), ())) is rows
 
 
 def test_identity_codes_depend_on_the_id_alone() -> None:
