@@ -22,6 +22,7 @@ from star_platform.cli.init import init
 from star_platform.cli.lifecycle import deprecate, purge, retire, status, who_uses
 from star_platform.cli.output import note, say, say_json, wants_colour
 from star_platform.cli.reading import fetch
+from star_platform.cli.refresh import refresh
 from star_platform.cli.releasing import activate, plan, release, releases
 from star_platform.cli.search import index, search
 from star_platform.cli.show import show
@@ -64,7 +65,7 @@ def _root(
         say(context.get_help())
 
 
-BUILDING = (init, validate, fmt, plan, release, releases, show, activate, fetch, search, index)
+BUILDING = (init, validate, fmt, plan, release, refresh, releases, show, activate, fetch, search, index)
 ENDING = (status, who_uses, deprecate, retire, purge)
 HELPING = (explain, upgrade, doctor, demo)
 for verb in (*BUILDING, *ENDING, *HELPING):

@@ -55,7 +55,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "U015": ErrorPage(
         "not a day",
-        "A date on the command line is written year-month-day, as in consumer files.",
+        "A date on the command line is written year-month-day, as in consumer files; a moment may have a time of day.",
         example="star-platform deprecate r2 --sunset 31.1.2027",
         fix="star-platform deprecate r2 --sunset 2027-01-31",
     ),
@@ -112,5 +112,23 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "a release that is not published",
         "Vectors are read from releases whose publication was finished and verified.",
         fix="star-platform releases      # lists every release with its state",
+    ),
+    "R030": ErrorPage(
+        "more than data changed since the release",
+        "A refresh uses the model of the active release, which knows the node types, relations, features and encoder "
+        "that it was trained with. What is declared now differs in more than rows and metadata.",
+        fix="star-platform plan         # shows what changed\nstar-platform release",
+    ),
+    "R031": ErrorPage(
+        "a node type without published vectors",
+        "A release publishes vectors of entities. Attribute nodes, and node types of other releases, have none there.",
+        example="star-platform refresh --node skill --changed-since 2026-11-01",
+        fix="star-platform refresh --node member --changed-since 2026-11-01",
+    ),
+    "R032": ErrorPage(
+        "the release's dataset is not whole",
+        "A refresh adds to the offline dataset of the release. Files of it are missing or were never finished, so what "
+        "the release serves of all others cannot be read back.",
+        fix="star-platform release --rebuild",
     ),
 }

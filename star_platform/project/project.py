@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from star_platform.registry.registry import Registry
     from star_platform.registry.values import BranchRevision, Consumer, Release
     from star_platform.release import ReleaseRequest, Workshop
+    from star_platform.release.refresh import Refreshed, RefreshWish
     from star_platform.signals.load import LoadedBranch
     from star_platform.text.encoder import TextEncoder
 
@@ -302,6 +303,19 @@ class Project:
             event = work.Activation(wanted.number, before.number if before else None, actor(), reason)
             work.activate(self.registry, self.publisher, self.feast_state, event, lease)
             return before, self.registry.release(wanted.number)
+
+    def refresh(
+        self,
+        wish: RefreshWish,
+        *,
+        agreed: Callable[[Refreshed], bool] = lambda _: True,
+        reason: str = "",
+        progress: Progress = SILENT,
+    ) -> Refreshed:
+        """Vectors of the entities that changed, anew, into the active release, as `refreshing.refresh_active` does."""
+        from star_platform.project.refreshing import refresh_active
+
+        return refresh_active(self, wish, agreed, reason, progress)
 
     # --- Feast --------------------------------------------------------------------------------------------------------
 
