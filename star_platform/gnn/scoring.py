@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from star_platform.gnn.decoder import Decoder
+from star_platform.gnn.decoder import Decoder, PairDecoder
 from star_platform.gnn.inference import Embedder
 from star_platform.gnn.model_io import load_model
 from star_platform.graph.storage import Graph
@@ -41,7 +41,7 @@ class Scorer:
         decoder, edge = self.model.decoder(objective), self.model.spec.objectives[objective]
         sources = self.embedder.vectors(edge.src, src, times)
         targets = self.embedder.vectors(edge.dst, dst, times)
-        return _logits(decoder, np.einsum("nd,nd->n", sources, targets))
+        return _pair_logits(decoder, sources, targets)
 
     def rank_blocks(
         self, objective: str, src: Int64Array, times: Int64Array, *, buckets: int = 16
@@ -66,7 +66,7 @@ class Scorer:
             moment = np.full(len(candidates), times[positions[0]], dtype=np.int64)
             targets = self.embedder.vectors(edge.dst, candidates, moment)
             queries = self.embedder.vectors(edge.src, src[positions], times[positions])
-            yield positions, _logits(decoder, queries @ targets.T)
+            yield positions, _all_logits(decoder, queries, targets)
 
     def frozen(self, at: int) -> FrozenScorer:
         """Scores from vectors as they were at moment `at`, however late the pair."""
@@ -91,7 +91,7 @@ class FrozenScorer:
     def score(self, objective: str, src: Int64Array, dst: Int64Array) -> Float32Array:
         """Logits float32[n] of pairs."""
         decoder, edge = self._scorer.model.decoder(objective), self._scorer.model.spec.objectives[objective]
-        return _logits(decoder, np.einsum("nd,nd->n", self.vectors(edge.src)[src], self.vectors(edge.dst)[dst]))
+        return _pair_logits(decoder, self.vectors(edge.src)[src], self.vectors(edge.dst)[dst])
 
     def rank_blocks(
         self, objective: str, src: Int64Array, *, block: int = 1024
@@ -100,10 +100,28 @@ class FrozenScorer:
         decoder, edge = self._scorer.model.decoder(objective), self._scorer.model.spec.objectives[objective]
         for first in range(0, len(src), block):
             positions = np.arange(first, min(first + block, len(src)), dtype=np.int64)
-            yield positions, _logits(decoder, self.vectors(edge.src)[src[positions]] @ self.vectors(edge.dst).T)
+            yield positions, _all_logits(decoder, self.vectors(edge.src)[src[positions]], self.vectors(edge.dst))
 
 
-def _logits(decoder: Decoder, products: Float32Array) -> Float32Array:
+def _pair_logits(decoder: PairDecoder, src: Float32Array, dst: Float32Array) -> Float32Array:
+    """float32[n] of `[n, dim]` and `[n, dim]`."""
+    if isinstance(decoder, Decoder):
+        return _of_products(decoder, np.einsum("nd,nd->n", src, dst))
+    with torch.inference_mode():
+        logits: Float32Array = decoder.pairs(torch.from_numpy(src), torch.from_numpy(dst)).numpy()
+    return logits
+
+
+def _all_logits(decoder: PairDecoder, src: Float32Array, dst: Float32Array) -> Float32Array:
+    """float32[n, m] of `[n, dim]` and `[m, dim]`."""
+    if isinstance(decoder, Decoder):
+        return _of_products(decoder, src @ dst.T)
+    with torch.inference_mode():
+        logits: Float32Array = decoder.all_pairs(torch.from_numpy(src), torch.from_numpy(dst)).numpy()
+    return logits
+
+
+def _of_products(decoder: Decoder, products: Float32Array) -> Float32Array:
     with torch.inference_mode():
         logits: Float32Array = decoder(torch.from_numpy(products.astype(np.float32, copy=False))).numpy()
     return logits
