@@ -14,100 +14,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
+from star_platform.gnn._rows import expect, get, put
 from star_platform.graph.kernels import fast_kernel, kernel
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _float_of_bits(_context: Any, bits: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.uint32), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _bits_of_float(_context: Any, value: Any) -> Any:
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.uint32(types.float32), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _prefetch(_context: Any, array: Any, i: Any, j: Any) -> Any:
-    """Ask for the cache line of `array[i, j]`; a row that is met at random is then there when its turn comes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = signature.args[0]
-        found = context.make_array(kind)(context, builder, arguments[0])
-        item = cgutils.get_item_pointer(context, builder, kind, found, arguments[1:], False, False)
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        )
-        hints = [ir.Constant(word, hint) for hint in (0, 3, 1)]  # to read, keep close, data
-        builder.call(function, [builder.bitcast(item, byte), *hints])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp), generate
-
 
 AHEAD = 6
 """Edges between a prefetch and its use."""
-
-
-@fast_kernel
-def _expect(rows: Any, u: Any, begin: Any, end: Any) -> None:
-    """Prefetch columns `begin .. end` of row u."""
-    step = 64 // rows.itemsize
-    for j in range(begin, end, step):
-        _prefetch(rows, u, j)
-
-
-def get(row: Any, j: Any) -> Any:
-    """`row[j]` as float32."""
-    return row[j]
-
-
-def put(row: Any, j: Any, value: Any) -> None:
-    """`row[j] = value`, rounded to nearest even where the row is bfloat16."""
-    row[j] = value
-
-
-@overload(get, inline="always")
-def _get(row: Any, j: Any) -> Any:
-    if row.dtype == types.uint16:
-
-        def widened(row: Any, j: Any) -> Any:
-            return _float_of_bits(np.uint32(np.uint32(row[j]) << np.uint32(16)))
-
-        return widened
-
-    def plain(row: Any, j: Any) -> Any:
-        return row[j]
-
-    return plain
-
-
-@overload(put, inline="always")
-def _put(row: Any, j: Any, value: Any) -> Any:
-    if row.dtype == types.uint16:
-
-        def rounded(row: Any, j: Any, value: Any) -> None:
-            bits = _bits_of_float(np.float32(value))
-            row[j] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
-
-        return rounded
-
-    def plain(row: Any, j: Any, value: Any) -> None:
-        row[j] = value
-
-    return plain
 
 
 @fast_kernel
@@ -124,6 +36,51 @@ def _dot(a: Any, b: Any) -> Any:
     for j in range(b.size):
         total += get(a, j) * b[j]
     return total
+
+
+@fast_kernel
+def _load(rows: Any, v: Any, out: Any) -> None:
+    """`out [heads, D]` = `rows [heads, n, D]` of destination v, as float32."""
+    for h in range(len(out)):
+        row, to = rows[h, v], out[h]
+        for j in range(to.size):
+            to[j] = get(row, j)
+
+
+@fast_kernel
+def _store(rows: Any, v: Any, values: Any) -> None:
+    """The way back of `_load`."""
+    for h in range(len(values)):
+        row, given = rows[h, v], values[h]
+        for j in range(given.size):
+            put(row, j, given[j])
+
+
+@fast_kernel
+def _softmax(scores: Any, low: Any, high: Any) -> None:
+    """In place, over the rows `low .. high` of each column."""
+    for h in range(scores.shape[1]):
+        most = np.float32(-np.inf)
+        for e in range(low, high):
+            most = max(most, scores[e, h])
+        total = np.float32(0.0)
+        for e in range(low, high):
+            scores[e, h] = np.exp(scores[e, h] - most)
+            total += scores[e, h]
+        for e in range(low, high):
+            scores[e, h] /= total
+
+
+@fast_kernel
+def _hand_over(by_relation: Any, v: Any, relations: Any, low: Any, high: Any, summed: Any) -> None:
+    """Write the sums `[2, heads, R]` of destination v where they belong, and set them to 0."""
+    for e in range(low, high):
+        r = relations[e]
+        for side in range(2):
+            for h in range(summed.shape[1]):
+                put(by_relation[side, h, v], r, summed[side, h, r])
+    for e in range(low, high):
+        summed[:, :, relations[e]] = 0.0
 
 
 @fast_kernel
@@ -167,14 +124,11 @@ def attend(
     total = np.empty((heads, width), np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        for h in range(heads):
-            row = q[h, v]
-            for j in range(width):
-                query[h, j] = get(row, j)
-                total[h, j] = 0.0
+        _load(q, v, query)
+        total[:, :] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
-                _expect(x, neighbours[e + AHEAD], 0, width)
+                expect(x, neighbours[e + AHEAD], 0, width)
             r = relations[e]
             _message(x, neighbours[e], rho, r, message)
             for h in range(heads):
@@ -182,16 +136,7 @@ def attend(
                 if weights.size:
                     score += terms[3, r, h] * weights[e]
                 shares[e, h] = score
-        for h in range(heads):
-            most = np.float32(-np.inf)
-            for e in range(low, high):
-                most = max(most, shares[e, h])
-            weight = np.float32(0.0)
-            for e in range(low, high):
-                shares[e, h] = np.exp(shares[e, h] - most)
-                weight += shares[e, h]
-            for e in range(low, high):
-                shares[e, h] /= weight
+        _softmax(shares, low, high)
         for e in range(low, high):
             r = relations[e]
             _message(x, neighbours[e], rho, r, message)
@@ -199,10 +144,7 @@ def attend(
                 factor = shares[e, h] * terms[0, r, h]
                 for j in range(width):
                     total[h, j] += factor * message[j]
-        for h in range(heads):
-            row = s[h, v]
-            for j in range(width):
-                put(row, j, total[h, j])
+        _store(s, v, total)
 
 
 @fast_kernel
@@ -240,15 +182,12 @@ def attend_backward(
     summed = np.zeros((2, heads, len(rho)), np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        for h in range(heads):
-            row = ds[h, v]
-            for j in range(width):
-                given[h, j] = get(row, j)
-                total[h, j] = 0.0
-            mean[h] = 0.0
+        _load(ds, v, given)
+        total[:, :] = 0.0
+        mean[:] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
-                _expect(x, neighbours[e + AHEAD], 0, width)
+                expect(x, neighbours[e + AHEAD], 0, width)
             r = relations[e]
             _message(x, neighbours[e], rho, r, message)
             for h in range(heads):
@@ -272,17 +211,8 @@ def attend_backward(
                 summed[1, h, r] += dz
                 for j in range(width):
                     total[h, j] += dz * message[j]
-        for h in range(heads):
-            row = dq[h, v]
-            for j in range(width):
-                put(row, j, total[h, j])
-        for e in range(low, high):
-            r = relations[e]
-            for h in range(heads):
-                put(by_relation[0, h, v], r, summed[0, h, r])
-                put(by_relation[1, h, v], r, summed[1, h, r])
-        for e in range(low, high):
-            summed[:, :, relations[e]] = 0.0
+        _store(dq, v, total)
+        _hand_over(by_relation, v, relations, low, high, summed)
 
 
 @fast_kernel
@@ -319,7 +249,7 @@ def scatter(
                 rows[2 * h + 1, j] = get(asked, j)
         for e in range(indptr[v], indptr[v + 1]):
             if e + AHEAD < len(neighbours):
-                _expect(dx, neighbours[e + AHEAD], begin, end)
+                expect(dx, neighbours[e + AHEAD], begin, end)
             for h in range(heads):
                 coefficients[2 * h], coefficients[2 * h + 1] = shares[e, h], pulls[e, h]
             _add_heads(rows, coefficients, dx[neighbours[e], begin:end])
@@ -335,7 +265,7 @@ def scatter_mean(begin: Any, end: Any, ds: Any, shares: Any, indptr: Any, neighb
             given[j] = get(row, j)
         for e in range(indptr[v], indptr[v + 1]):
             if e + AHEAD < len(neighbours):
-                _expect(dx, neighbours[e + AHEAD], begin, end)
+                expect(dx, neighbours[e + AHEAD], begin, end)
             share = shares[e, 0]
             to = dx[neighbours[e], begin:end]
             for j in range(given.size):
@@ -363,7 +293,7 @@ def average(
             total[j] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
-                _expect(x, neighbours[e + AHEAD], 0, width)
+                expect(x, neighbours[e + AHEAD], 0, width)
             r = relations[e]
             row, shift = x[neighbours[e]], rho[r]
             factor = gates[r] / np.float32(high - low)
@@ -404,7 +334,7 @@ def average_backward(
         for e in range(low, high):
             r = relations[e]
             if e + AHEAD < len(neighbours):
-                _expect(x, neighbours[e + AHEAD], 0, width)
+                expect(x, neighbours[e + AHEAD], 0, width)
             part = np.float32(1.0) / np.float32(high - low)
             shares[e, 0] = gates[r] * part
             summed[r] += shares[e, 0]

@@ -55,10 +55,11 @@ class TypedLinear(nn.Module):
         """
         weight = self.weight.to(rows.dtype)
         shift = None if bias is None else bias.to(rows.dtype)
+        segments = rows.split([last - first for first, last in pairwise(slices)])  # its gradient is one concatenation
         parts = [
-            rows[first:last] @ weight[t] if shift is None else torch.addmm(shift[t], rows[first:last], weight[t])
-            for t, (first, last) in enumerate(pairwise(slices))
-            if last > first
+            part @ weight[t] if shift is None else torch.addmm(shift[t], part, weight[t])
+            for t, part in enumerate(segments)
+            if len(part)
         ]
         return torch.cat(parts) if parts else rows.new_zeros(0, weight.shape[2])
 
@@ -86,6 +87,7 @@ class Layer(nn.Module):
                 used[2] = 0.0
             if not weighted:
                 used[3] = 0.0
+            self.used: Tensor
             self.register_buffer("used", used, persistent=False)
             if not self.mean:
                 self.query = TypedLinear(types, dim, inner)

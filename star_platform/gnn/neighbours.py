@@ -8,9 +8,9 @@ segment sums, `attend_by_segments`, which is also what tests compare the kernels
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -118,8 +118,8 @@ class _Attention(torch.autograd.Function):
         q = q.contiguous()
         sums = torch.empty_like(q)
         shares = torch.empty(len(block.neighbours), q.shape[0])
-        given = (array(x), array(q), array(rho), array(terms), *edges, np.float32(scale))
-        out = array(shares), array(sums)
+        given: tuple[Any, ...] = (array(x), array(q), array(rho), array(terms), *edges, np.float32(scale))
+        out: tuple[Any, ...] = (array(shares), array(sums))
         _over_destinations(block, lambda first, last, _: kernels.attend(first, last, *given, *out))
         ctx.save_for_backward(x, q, rho, terms, shares)
         ctx.block, ctx.scale = block, scale
@@ -132,14 +132,23 @@ class _Attention(torch.autograd.Function):
         ds = grads[0].contiguous()
         dq, factors, pulls = torch.empty_like(q), shares.clone(), torch.empty_like(shares)
         parts, sums = torch.zeros(PIECES, *terms.shape), q.new_zeros(2, *q.shape[:2], len(rho))
-        given = (array(x), array(q), array(rho), array(terms), *edges, np.float32(ctx.scale), array(factors), array(ds))
+        given: tuple[Any, ...] = (
+            array(x),
+            array(q),
+            array(rho),
+            array(terms),
+            *edges,
+            np.float32(ctx.scale),
+            array(factors),
+            array(ds),
+        )
         _over_destinations(
             block,
             lambda first, last, piece: kernels.attend_backward(
                 first, last, *given, array(dq), array(pulls), array(sums), array(parts[piece])
             ),
         )
-        passed = (array(q), array(ds), array(factors), array(pulls), *edges[:2])
+        passed: tuple[Any, ...] = (array(q), array(ds), array(factors), array(pulls), *edges[:2])
         dx = _scattered(x, lambda a, b, dx: kernels.scatter(a, b, *passed, dx))
         drho = (torch.bmm(sums[0].transpose(1, 2), ds) + torch.bmm(sums[1].transpose(1, 2), q)).float().sum(0)
         return dx, dq, drho, parts.sum(0), None, None
@@ -149,7 +158,7 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
         sums = x.new_empty(1, len(block.indptr) - 1, x.shape[1])
-        given = (array(x), array(rho), array(gates), *_edges(block)[:3])
+        given: tuple[Any, ...] = (array(x), array(rho), array(gates), *_edges(block)[:3])
         _over_destinations(block, lambda first, last, _: kernels.average(first, last, *given, array(sums)))
         ctx.save_for_backward(x, rho, gates)
         ctx.block = block
@@ -161,12 +170,12 @@ class _Mean(torch.autograd.Function):
         block, ds = ctx.block, grads[0].contiguous()
         shares, parts = torch.empty(len(block.neighbours), 1), torch.zeros(PIECES, *gates.shape)
         sums = x.new_zeros(ds.shape[1], len(rho))
-        given = (array(x), array(rho), array(gates), *_edges(block)[:3], array(ds), array(shares))
+        given: tuple[Any, ...] = (array(x), array(rho), array(gates), *_edges(block)[:3], array(ds), array(shares))
         _over_destinations(
             block,
             lambda first, last, piece: kernels.average_backward(first, last, *given, array(sums), array(parts[piece])),
         )
-        passed = (array(ds), array(shares), *_edges(block)[:2])
+        passed: tuple[Any, ...] = (array(ds), array(shares), *_edges(block)[:2])
         dx = _scattered(x, lambda a, b, dx: kernels.scatter_mean(a, b, *passed, dx))
         return dx, (sums.T @ ds[0]).float(), parts.sum(0), None
 
@@ -175,7 +184,7 @@ def _scattered(x: Tensor, scatter: Callable[[int, int, NDArray[Any]], object]) -
     """The gradient of x, in ranges of columns: `scatter(begin, end, dx)`."""
     width, dx = x.shape[1], torch.zeros(x.shape)
     cuts = np.linspace(0, width, min(torch.get_num_threads(), max(1, width // _COLUMNS)) + 1).astype(np.int64)
-    _at_once([lambda a=a, b=b: scatter(a, b, array(dx)) for a, b in pairwise(cuts)])
+    _at_once([partial(scatter, int(a), int(b), array(dx)) for a, b in pairwise(cuts)])
     return dx.to(x.dtype)
 
 
@@ -196,10 +205,10 @@ def _over_destinations(block: BlockTensors, work: Callable[[int, int, int], obje
     wanted = np.linspace(0, indptr[-1] + len(indptr) - 1, PIECES + 1)
     cuts = np.searchsorted(indptr + np.arange(len(indptr)), wanted)  # an item costs as much as an edge
     cuts[-1] = len(indptr) - 1
-    _at_once([lambda p=p: work(int(cuts[p]), int(cuts[p + 1]), p) for p in range(PIECES) if cuts[p] < cuts[p + 1]])
+    _at_once([partial(work, int(a), int(b), piece) for piece, (a, b) in enumerate(pairwise(cuts)) if a < b])
 
 
-def _at_once(tasks: list[Callable[[], object]]) -> None:
+def _at_once(tasks: Sequence[Callable[[], object]]) -> None:
     threads = torch.get_num_threads()
     if threads == 1 or len(tasks) == 1:
         for task in tasks:

@@ -77,7 +77,7 @@ class Trainer:
             raise TrainingError("M001", "every objective has weight 0", hint="give one of them a positive weight")
         for name, part in active.items():
             check_trainable(name, part)
-        reader = TreeReader(graph, config)
+        self.reader = reader = TreeReader(graph, config)
         self.model = new_model(_model_spec(graph, reader, self.splits), config)
         start = next(iter(self.splits.values())).validation_start
         self.aligner = Aligner.of(alignment, graph, reader, start, config)

@@ -19,11 +19,11 @@ def kernel(function: F) -> F:
     return compiled
 
 
-def fast_kernel(function: F) -> F:
+def fast_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """As `kernel`, where sums may be reassociated, so that they use the processor's vectors."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "boundscheck": False}
     try:
-        compiled: F = numba.njit(cache=True, **options)(function)
+        compiled: Callable[..., Any] = numba.njit(cache=True, **options)(function)
     except RuntimeError:
         compiled = numba.njit(**options)(function)
     return compiled

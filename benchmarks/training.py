@@ -1,0 +1,297 @@
+"""Examples per second of a training step, beside DGL's recipe, on 1.28 M nodes and 30 M edges (58 M with reverses).
+
+    python -m benchmarks.training [--quick]
+
+Link prediction of 4,096 member-job pairs a step against 512 drawn jobs that all pairs share; 384-d texts projected
+to 200, two layers, 4 heads, AdamW. Both sides draw as many neighbours of every relation, [4, 1] (small) and [10, 1]
+(large), see all edges that are older than the step, and relabel the nodes of every hop.
+
+*ours* is the trainer's own step, in bfloat16 and in float32, with its prefetching thread. *dgl* is what its guide
+shows: `NeighborSampler` blocks, `HeteroGraphConv` of `GATv2Conv` (of `SAGEConv` for mean pooling), float32. `vs_dgl` is
+against DGL as a user runs it, in a process with glibc's own malloc settings; `vs_dgl_tuned` against DGL in this process,
+whose allocator keeps freed memory as ours does. Both take turns with ours.
+
+`compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs.
+`sample_gather_share`: of sampling and gathering in the sum of all work of a step; `waits` what of it the step waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+os.environ.setdefault("DGLBACKEND", "pytorch")
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks._harness import ratio, report, spread
+from benchmarks._market import TEXT_DIM, MemoryGraph
+from star_platform.gnn import runtime
+from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.trainer import Trainer
+from star_platform.signals.model import LinkPrediction, Negatives
+
+DIM, HEADS, BATCH, NEGATIVES = 200, 4, 4096, 512
+FAN_OUTS = {"small": (4, 1), "large": (10, 1)}
+EDGE = "applies"
+CORES = len(os.sched_getaffinity(0))
+
+
+class Ours:
+    """The trainer, and its steps one after another."""
+
+    def __init__(self, market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str, precision: str) -> None:
+        config = TrainingConfig.model_validate(
+            {
+                "encoder": encoder,
+                "precision": precision,
+                "dim": DIM,
+                "heads": HEADS,
+                "fan_outs": fan_outs,
+                "budget": "per-relation",
+                "moment": "step",
+                "batch_size": BATCH,
+                "dropout": 0.0,
+                "id_dropout": 0.0,
+                "activity": False,
+                "age_encoding": False,
+                "repeats": "all",
+                "threads": CORES,
+                "negatives": NEGATIVES,
+                "validation_examples": BATCH,
+            }
+        )
+        objective = LinkPrediction(kind="link-prediction", edge=EDGE, negatives=Negatives(kind="uniform"))
+        self.trainer = Trainer(market.graph, {"applies": objective}, config)
+        self.keys = [key for key in self.trainer.training.epoch(0) if len(key.examples) == BATCH]
+        self.clock = self.trainer.reader.clock
+        self.edges: list[int] = []
+
+    def steps(self, count: int) -> list[float]:
+        """Seconds of each of `count` steps, once the prefetching thread is ahead."""
+        seconds = []
+        made = runtime.ahead(self.trainer._made, self.keys[: count + 2])
+        for number, (batch, _) in enumerate(made):
+            if number == 1:
+                self.clock.taken()
+                begin = time.perf_counter()
+            if number > 0:
+                self.edges.append(sum(batch.trees.edges))
+                with self.clock.measured("compute"):
+                    self.trainer._step(batch)
+            if number > 1:
+                seconds.append(time.perf_counter() - begin)
+                begin = time.perf_counter()
+        return seconds
+
+    def prepared(self, count: int) -> float:
+        """Examples per second of sampling and gathering alone, one thread."""
+        self.trainer._made(self.keys[0])
+        begin = time.perf_counter()
+        for key in self.keys[:count]:
+            self.trainer._made(key)
+        return count * BATCH / (time.perf_counter() - begin)
+
+    def flops(self) -> float:
+        """Of the matrix products of one step, forward and backward."""
+        batch, _ = self.trainer._made(self.keys[0])
+        with FlopCounterMode(display=False) as counter:
+            self.trainer._step(batch)
+        return float(counter.get_total_flops())
+
+
+class Dgl:
+    """The same model and task, written as DGL's guide does."""
+
+    def __init__(self, market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str) -> None:
+        import dgl
+        from dgl.nn.pytorch import GATv2Conv, HeteroGraphConv, SAGEConv
+
+        torch.manual_seed(0)
+        self.pairs = market.edges_named(EDGE)
+        data = {
+            tuple(name): ("csc", (torch.from_numpy(e.indptr), torch.from_numpy(e.indices).long(), []))
+            for name, e in ((name, market.edges(name)) for name in market.edge_types)
+        }
+        self.graph = dgl.heterograph(data, num_nodes_dict=market.counts).formats("csc")
+        self.texts = {node: torch.from_numpy(market.features(node)[0].values) for node in market.node_types}
+        self.sampler = dgl.dataloading.NeighborSampler(list(fan_outs))
+        self.inputs = nn.ModuleDict({node: nn.Linear(TEXT_DIM, DIM) for node in market.node_types})
+
+        def conv() -> nn.Module:
+            return GATv2Conv(DIM, DIM // HEADS, HEADS) if encoder == "attention" else SAGEConv(DIM, DIM, "mean")
+
+        self.layers = nn.ModuleList(
+            HeteroGraphConv({relation: conv() for relation in self.graph.etypes}, aggregate="sum") for _ in fan_outs
+        )
+        parameters = [*self.inputs.parameters(), *self.layers.parameters()]
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+        self.edges: list[int] = []
+        self._rng = np.random.default_rng(5)
+        self._dst = self.pairs.destinations()
+
+    def steps(self, count: int) -> list[float]:
+        """Seconds of each of `count` steps, after one that does not count."""
+        seconds = []
+        for _ in range(count + 1):
+            begin = time.perf_counter()
+            chosen = self._rng.integers(len(self.pairs.indices), size=BATCH)
+            self._step(self.pairs.indices[chosen].astype(np.int64), self._dst[chosen].astype(np.int64))
+            seconds.append(time.perf_counter() - begin)
+        return seconds[1:]
+
+    def _step(self, members: Any, jobs: Any) -> None:
+        drawn = self._rng.integers(self.graph.num_nodes("job"), size=NEGATIVES)
+        some, src = np.unique(members, return_inverse=True)
+        others, dst = np.unique(np.concatenate([jobs, drawn]), return_inverse=True)
+        seeds = {"member": torch.from_numpy(some), "job": torch.from_numpy(others)}
+        nodes, _, blocks = self.sampler.sample_blocks(self.graph, seeds)
+        self.edges.append(sum(block.num_edges() for block in blocks))
+        hidden = {node: self.inputs[node](self.texts[node][ids]) for node, ids in nodes.items() if len(ids)}
+        for depth, (layer, block) in enumerate(zip(self.layers, blocks, strict=True)):
+            hidden = {node: values.flatten(1) for node, values in layer(block, hidden).items()}
+            if depth + 1 < len(blocks):
+                hidden = {node: functional.leaky_relu(values) for node, values in hidden.items()}
+        sources, targets = hidden["member"][torch.from_numpy(src)], hidden["job"][torch.from_numpy(dst)]
+        positive = (sources * targets[:BATCH]).sum(1)
+        negative = sources @ targets[BATCH:].T
+        loss = functional.softplus(-positive).mean() + functional.softplus(negative).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+@contextlib.contextmanager
+def plain_dgl(arguments: list[str]) -> Iterator[Callable[[int], list[float]]]:
+    """DGL in a process of its own, with the allocator as it comes; it works when it is asked to."""
+    command = [sys.executable, "-m", "benchmarks.training", "--serve-dgl", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    send, receive = process.stdin, process.stdout
+    try:
+        receive.readline()  # ready
+
+        def steps(count: int) -> list[float]:
+            send.write(f"{count}\n")
+            send.flush()
+            return [float(value) for value in receive.readline().split()]
+
+        yield steps
+    finally:
+        send.close()
+        process.wait()
+
+
+def serve_dgl(market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str) -> None:
+    dgl = Dgl(market, fan_outs, encoder)
+    dgl.steps(1)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(*dgl.steps(int(line)), flush=True)
+
+
+def gemm_rate() -> float:
+    """FLOPs a second of bfloat16 products of a step's usual shape."""
+    a, b = torch.randn(100_000, TEXT_DIM).bfloat16(), torch.randn(TEXT_DIM, DIM).bfloat16()
+    out = torch.empty(len(a), DIM, dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(7):
+        begin = time.perf_counter()
+        torch.mm(a, b, out=out)
+        best = min(best, time.perf_counter() - begin)
+    return 2 * len(a) * TEXT_DIM * DIM / best
+
+
+def compare(
+    market: MemoryGraph, size: list[str], name: str, encoder: str, rounds: int, count: int
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """One setting: ratios, spreads and figures."""
+    fan_outs, key = FAN_OUTS[name], f"[{name}]" if encoder == "attention" else f"_mean[{name}]"
+    arguments = [*size, "--encoder", encoder, "--fan-outs", name]
+    with plain_dgl(arguments) as plain:
+        runtime.keep_freed_memory()
+        ours, full = Ours(market, fan_outs, encoder, "bf16"), Ours(market, fan_outs, encoder, "float32")
+        tuned = Dgl(market, fan_outs, encoder)
+        runs: dict[str, Callable[[int], list[float]]] = {
+            "ours": ours.steps,
+            "ours_float32": full.steps,
+            "dgl": plain,
+            "dgl_tuned": tuned.steps,
+        }
+        seconds: dict[str, list[float]] = {other: [] for other in runs}
+        clock: dict[str, float] = {}
+        for turn in range(rounds + 1):
+            for other, run in runs.items():
+                taken = run(count)
+                if turn:
+                    seconds[other].append(float(np.median(taken)))
+                if other == "ours" and turn:
+                    for part, spent in ours.clock.taken().items():
+                        clock[part] = clock.get(part, 0.0) + spent
+    steps = (count + 1) * rounds
+    compute = clock["compute"] / steps
+    work = clock["sample"] + clock["gather"] + clock["compute"]
+    ratios = {
+        f"vs_dgl{key}": round(ratio(seconds["dgl"], seconds["ours"]), 2),
+        f"vs_dgl_tuned{key}": round(ratio(seconds["dgl_tuned"], seconds["ours"]), 2),
+        f"float32_vs_dgl{key}": round(ratio(seconds["dgl"], seconds["ours_float32"]), 2),
+        f"float32_vs_dgl_tuned{key}": round(ratio(seconds["dgl_tuned"], seconds["ours_float32"]), 2),
+    }
+    spreads = {
+        f"vs_dgl{key}": spread(seconds["dgl"], seconds["ours"]),
+        f"vs_dgl_tuned{key}": spread(seconds["dgl_tuned"], seconds["ours"]),
+    }
+    flops, rate = ours.flops(), gemm_rate()
+    figures = {
+        f"sample_gather_share{key}": round((clock["sample"] + clock["gather"]) / work, 4),
+        f"sample_share{key}": round(clock["sample"] / work, 4),
+        f"gather_share{key}": round(clock["gather"] / work, 4),
+        f"waits{key}": round(1 - compute / float(np.mean(seconds["ours"])), 3),
+        f"sample_gather_examples_per_s{key}": round(ours.prepared(8)),
+        f"compute_vs_gemm{key}": round(compute / (flops / rate), 2),
+        f"gflop{key}": round(flops / 1e9, 1),
+        f"gemm_gflops{key}": round(rate / 1e9),
+        f"edges{key}": [int(np.median(ours.edges)), int(np.median(tuned.edges))],
+        f"ms{key}": {other: round(float(np.median(values)) * 1e3, 1) for other, values in seconds.items()},
+        f"examples_per_s{key}": {other: round(BATCH / float(np.median(values))) for other, values in seconds.items()},
+    }
+    print(key, figures[f"ms{key}"], ratios, flush=True)
+    return ratios, spreads, figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a smaller graph and fewer rounds; under 50 s")
+    parser.add_argument("--serve-dgl", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--encoder", default=None, choices=["attention", "mean"], help="only this one")
+    parser.add_argument("--fan-outs", default=None, choices=sorted(FAN_OUTS), help="only these")
+    args = parser.parse_args()
+    torch.set_num_threads(CORES)
+    nodes, edges, rounds, count = (128_000, 3_000_000, 2, 2) if args.quick else (1_280_000, 30_000_000, 5, 4)
+    market = MemoryGraph(nodes, edges)
+    if args.serve_dgl:
+        serve_dgl(market, FAN_OUTS[args.fan_outs], args.encoder)
+        return
+    size = ["--quick"] if args.quick else []
+    settings = [("small", "attention"), ("large", "attention"), ("large", "mean")]
+    chosen = [s for s in settings if args.fan_outs in (None, s[0]) and args.encoder in (None, s[1])]
+    parts = [compare(market, size, name, encoder, rounds, count) for name, encoder in chosen]
+    ratios, spreads, figures = ({k: v for part in parts for k, v in part[place].items()} for place in range(3))
+    cases = {"nodes": nodes, "edges": edges, "batch": BATCH, "rounds": rounds, "steps": count, "cores": CORES}
+    report("training", ratios, spreads, figures, cases)
+
+
+if __name__ == "__main__":
+    main()
