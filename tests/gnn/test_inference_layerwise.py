@@ -10,9 +10,9 @@ import torch
 
 from star_platform.gnn import layerwise, neighbourhoods
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.inference import Embedder
+from star_platform.gnn.inference import Embedder, embed, embed_some
 from star_platform.gnn.layerwise import Layerwise
-from star_platform.gnn.model_io import Model, ModelSpec, new_model
+from star_platform.gnn.model_io import Model, ModelSpec, new_model, save_model
 from star_platform.gnn.neighbourhoods import Neighbourhoods
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.adjacency import UNDATED, Adjacency
@@ -299,3 +299,46 @@ def test_a_hub_with_a_million_neighbours(tmp_path: Path) -> None:
     assert len(chunk.sources) == count + 1
     assert chunk.block is not None
     assert np.array_equal(np.sort(chunk.block.neighbours), np.arange(1, count + 1))
+
+
+# --- as releases use it -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", [True, False])
+@pytest.mark.parametrize("inference", ["layer-wise", "sampled"])
+def test_embed_writes_a_file_per_node_type(graph: Graph, tmp_path: Path, inference: str, work: bool) -> None:
+    model = model_of(graph, config(inference=inference))
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", model, model.state_dict())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "work").mkdir()
+    details = embed(
+        graph, tmp_path / "model", tmp_path / "out", at=MOMENT, work_dir=tmp_path / "work" if work else None
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "job.npy",
+        "lonely.npy",
+        "member.npy",
+        "skill.npy",
+    ]
+    expected = dict(Embedder(graph, model).by_type(layer_wise(graph, model, tmp_path / "beside")))
+    for node, rows in expected.items():
+        found = np.load(tmp_path / "out" / f"{node}.npy")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, rows, rtol=1e-5, atol=1e-5)
+        assert details["nodes"][node]["count"] == len(rows)
+        assert details["nodes"][node]["norm"]["max"] == pytest.approx(np.linalg.norm(rows, axis=1).max(), rel=1e-4)
+    assert details["nodes"]["lonely"]["coverage"] == 0.0
+    assert (details["at"], details["dim"], details["dtype"]) == (MOMENT, 16, "float32")
+    used = {path.name for path in (tmp_path / "work").iterdir()}
+    assert used == ({"inputs.npy", "progress.json", "vectors.npy"} if work and inference == "layer-wise" else set())
+
+
+@pytest.mark.parametrize("inference", ["layer-wise", "sampled"])
+def test_some_entities_in_any_order(graph: Graph, tmp_path: Path, inference: str) -> None:
+    model = model_of(graph, config(inference=inference))
+    expected = dict(Embedder(graph, model).by_type(layer_wise(graph, model, tmp_path / "beside")))["member"]
+    wanted = np.array([7, 3, 59, 3, 0])
+    (tmp_path / "work").mkdir()
+    found = embed_some(graph, model, "model", "member", wanted, MOMENT, tmp_path / "work")
+    np.testing.assert_allclose(found, expected[wanted], rtol=1e-5, atol=1e-5)
