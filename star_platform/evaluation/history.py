@@ -52,6 +52,8 @@ def first_meetings(graph: Graph, edge: EdgeType, only: Iterable[str] | None = No
     for edge_type in graph.edge_types:
         if edge_type in mirrors or (wanted is not None and edge_type.relation not in wanted):
             continue
+        if graph.edge_kind(edge_type) not in ("interaction", "attribute"):
+            continue  # computed from the others: who is near has not met
         if {edge_type.src, edge_type.dst} != {edge.src, edge.dst}:
             continue
         arrays = graph.edges(edge_type)

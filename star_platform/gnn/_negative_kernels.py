@@ -114,29 +114,91 @@ def draw_by_degree(
 
 @kernel
 def weight_over_time(
+    order: NDArray[np.int64],
+    since: NDArray[np.int64],
+    event_nodes: NDArray[Any],
+    event_times: NDArray[np.int64],
+    stride: int,
     times: NDArray[np.int64],
-    nodes: NDArray[Any],
-    is_event: NDArray[np.bool_],
-    num_nodes: int,
-    total: NDArray[np.float64],
+    totals: NDArray[np.float64],
 ) -> None:
-    """`total[i]`: the sum of `(1 + degree) ** POWER` over existing nodes after changes 0 ... i.
+    """`totals[i]`: the sum of `(1 + degree) ** POWER` over existing nodes from `times[i]` on.
 
-    A change, in order of time, is an event of a node, or that the node comes to exist.
+    Changes are that a node comes to exist (`order`, by `since`) and events of nodes, which count from just after their
+    time on; both in order of time. Every `stride`-th change is written down.
     """
-    degree = np.zeros(num_nodes, dtype=np.int64)
-    exists = np.zeros(num_nodes, dtype=np.bool_)
-    now = 0.0
-    for i in range(len(times)):
-        node = nodes[i]
-        if is_event[i]:
+    degree = np.zeros(len(since), dtype=np.int64)
+    exists = np.zeros(len(since), dtype=np.bool_)
+    now, born, happened = 0.0, 0, 0
+    for i in range(len(order) + len(event_nodes)):
+        birth = happened == len(event_nodes) or (born < len(order) and since[order[born]] <= event_times[happened])
+        if birth:
+            node = order[born]
+            at = since[node]
+            born += 1
+            exists[node] = True
+            now += (1.0 + degree[node]) ** POWER
+        else:
+            node = np.int64(event_nodes[happened])
+            at = event_times[happened] + 1
+            happened += 1
             if exists[node]:
                 now += (2.0 + degree[node]) ** POWER - (1.0 + degree[node]) ** POWER
             degree[node] += 1
+        if i % stride == 0:
+            times[i // stride], totals[i // stride] = at, now
+
+
+@kernel
+def allow(
+    moments: NDArray[np.int64],
+    exist: NDArray[np.bool_],
+    times: NDArray[np.int64],
+    out: NDArray[np.bool_],
+) -> None:
+    """`out[i, j]`: negative j exists, and `moments[j] <= times[i]`."""
+    for i in range(len(times)):
+        for j in range(len(moments)):
+            out[i, j] = exist[j] and moments[j] <= times[i]
+
+
+@kernel
+def forbid(
+    keys: NDArray[np.int64],
+    src: NDArray[np.int64],
+    ascending: NDArray[np.int64],
+    order: NDArray[np.int64],
+    num_dst: int,
+    out: NDArray[np.bool_],
+) -> None:
+    """`out[i, j] = False` where `src[i] * num_dst + negative[j]` is among the ascending `keys`.
+
+    `ascending` are the negatives in order, `order` their places. Of what a source knows and of the negatives, the fewer
+    are looked up among the others.
+    """
+    m = len(ascending)
+    for i in range(len(src)):
+        first = np.searchsorted(keys, src[i] * num_dst)
+        last = first
+        step = np.int64(1)
+        end = (src[i] + 1) * num_dst
+        while last < len(keys) and keys[last] < end:  # gallop: lists are short
+            last = min(last + step, len(keys))
+            step *= 2
+        last = first + np.searchsorted(keys[first:last], end)
+        if last - first <= m:
+            for k in range(first, last):
+                node = keys[k] - src[i] * num_dst
+                place = np.searchsorted(ascending, node)
+                while place < m and ascending[place] == node:
+                    out[i, order[place]] = False
+                    place += 1
         else:
-            exists[node] = True
-            now += (1.0 + degree[node]) ** POWER
-        total[i] = now
+            for j in range(m):
+                key = src[i] * num_dst + ascending[j]
+                place = first + np.searchsorted(keys[first:last], key)
+                if place < last and keys[place] == key:
+                    out[i, order[j]] = False
 
 
 @kernel

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from star_platform.gnn import kernels
+from star_platform.gnn import _negative_kernels as kernels
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.negatives import NEVER, SAMPLED, Drawer, Existence, Wanted, drawer
+from star_platform.gnn.negatives import NEVER, SAMPLED, Drawer, Drawn, Existence, Wanted, drawer, first_meetings
 from star_platform.gnn.split import Examples, Int64Array
 from star_platform.gnn.trees import TreeReader, Trees
-from star_platform.graph.storage import EdgeType, Graph
+from star_platform.graph.storage import ALWAYS, EdgeType, Graph
 from star_platform.signals.model import LinkPrediction
 
 GROUPED = 8
@@ -92,11 +92,11 @@ class BatchMaker:
         config: TrainingConfig,
     ) -> None:
         """`known`: pairs that must not be taken as negatives: those of `examples` and whatever came before."""
-        self.reader, self.edge, self.config = reader, edge, config
+        self.reader, self.edge, self.examples, self.config = reader, edge, examples, config
         self.kind = objective.negatives.kind
         self.num_dst = graph.num_nodes(edge.dst)
         positives = known.take(known.labels > 0)
-        self._keys = np.unique(positives.src * self.num_dst + positives.dst)
+        keys = positives.src * self.num_dst + positives.dst
         self._undated = undated_pairs(graph, edge)
         counts = np.bincount(positives.dst, minlength=self.num_dst).astype(np.float64)
         self._share = counts / max(1.0, counts.sum())
@@ -104,8 +104,9 @@ class BatchMaker:
         if self.kind in SAMPLED:
             existence = Existence.of(graph, edge.dst)
             self._drawer = drawer(graph, objective, edge, existence)
-            examples = _met_before(examples, existence)
-        self.examples = examples
+            last = int(known.times.max(initial=ALWAYS))
+            keys = np.concatenate([keys, first_meetings(graph.edges(edge), existence, last)])
+        self._keys = np.unique(keys)
 
     @property
     def drawn(self) -> bool:
@@ -145,16 +146,13 @@ class BatchMaker:
         gids, times = [src, dst], [src_seen, dst_seen]
         labels = allowed = log_q = None
         if self._drawer is not None:
-            rng = np.random.default_rng((self.config.seed, key.step, 1))
-            chosen = np.sort(rng.integers(n, size=self.config.negatives))
-            wanted = Wanted(examples.dst, dst_seen, chosen)
-            drawn, moments = self._drawer.draw(wanted, rng), wanted.moments
+            drawn = self.draw(examples, key.step)
             gids.append(self.reader.gids(self.edge.dst, drawn.nodes))
-            times.append(moments)
-            allowed = torch.from_numpy(self._allowed(examples, drawn.nodes, moments) & drawn.exist)
+            times.append(drawn.moments)
+            allowed = self._allowed(examples, drawn.nodes, drawn.moments, drawn.exist)
             log_q = None if drawn.log_q is None else torch.from_numpy(drawn.log_q)
         elif self.kind == "in-batch":
-            allowed = torch.from_numpy(self._allowed(examples, examples.dst, dst_seen))
+            allowed = self._allowed(examples, examples.dst, dst_seen, np.ones(n, dtype=np.bool_))
             log_q = torch.from_numpy(np.tile(self._log_q(examples.dst, n), 2))
         else:
             labels = torch.from_numpy(examples.labels)
@@ -168,6 +166,13 @@ class BatchMaker:
             log_q=log_q,
             kind="drawn" if self.drawn else "pairs",
         )
+
+    def draw(self, examples: Examples, step: int) -> Drawn:
+        """The negatives of a step, where they are drawn from all nodes."""
+        assert self._drawer is not None  # noqa: S101 - of these kinds
+        rng = np.random.default_rng((self.config.seed, step, 1))
+        chosen = np.sort(rng.integers(len(examples), size=self.config.negatives))
+        return self._drawer.draw(Wanted(examples.dst, self._seen(examples)[1], chosen), rng)
 
     def _seen(self, examples: Examples) -> tuple[Int64Array, Int64Array]:
         """When sources and destinations are seen, int64[n] each; never after the example.
@@ -199,19 +204,23 @@ class BatchMaker:
             exclude[len(joined) : 2 * len(joined)][joined] = gids[0][joined]
         return self.reader.read(seeds, np.concatenate(times), step, exclude=exclude)
 
-    def _allowed(self, examples: Examples, negatives: Int64Array, moments: Int64Array) -> NDArray[np.bool_]:
-        """Neither a known positive of the source, nor the source, nor seen at a moment after the example's.
+    def _allowed(
+        self, examples: Examples, negatives: Int64Array, moments: Int64Array, exist: NDArray[np.bool_]
+    ) -> Tensor:
+        """bool[n, m]: neither a known positive of the source, nor the source, nor seen at a moment after the example's.
 
         Nor joined to the source by an undated edge: positives hide theirs, and a negative is shared by all sources, so
         that it would be the only one to show it.
         """
-        known = kernels.known_pairs(self._keys, examples.src, negatives, self.num_dst)
-        if len(self._undated):
-            known = known | kernels.known_pairs(self._undated, examples.src, negatives, self.num_dst)
-        allowed: NDArray[np.bool_] = ~known & (moments[None, :] <= examples.times[:, None])
+        allowed = np.empty((len(examples), len(negatives)), dtype=np.bool_)
+        kernels.allow(moments, exist, examples.times, allowed)
+        order = np.argsort(negatives, kind="stable")
+        for keys in (self._keys, self._undated):
+            if len(keys):
+                kernels.forbid(keys, examples.src, negatives[order], order, self.num_dst, allowed)
         if self.edge.src == self.edge.dst:
             allowed &= negatives[None, :] != examples.src[:, None]
-        return allowed
+        return torch.from_numpy(allowed)
 
     def _log_q(self, dst: Int64Array, draws: int) -> NDArray[np.float32]:
         """Log of the chance that each destination is in a batch, relative to a uniform draw."""
@@ -219,18 +228,6 @@ class BatchMaker:
         chance = -np.expm1(draws * np.log1p(-np.minimum(share, 1 - 1e-9)))
         relative: NDArray[np.float32] = np.log(chance * self.num_dst / draws).astype(np.float32)
         return relative
-
-
-def _met_before(examples: Examples, existence: Existence) -> Examples:
-    """Without the first example of each destination where it only exists because of it.
-
-    Negatives are drawn from what exists, which for types without `created_at` is what has been met before. Positives
-    are held to the same, or having no history would tell a positive. All are kept where none would be left.
-    """
-    if existence.declared:
-        return examples
-    met = existence.holds(examples.dst, examples.times)
-    return examples.take(met) if met.any() else examples
 
 
 def undated_pairs(graph: Graph, edge: EdgeType) -> Int64Array:

@@ -25,7 +25,7 @@ from star_platform.errors import TrainingError
 from star_platform.gnn._negative_kernels import hash_ids
 from star_platform.gnn.batches import Batch, StepKey, ordered_steps
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.split import Int64Array, boundaries, link_predictions, objective_examples
+from star_platform.gnn.split import Int64Array, boundaries, learnable, link_predictions, objective_examples
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import FeatureArray, Graph
 from star_platform.signals.model import NodeClassification, Objective
@@ -115,7 +115,10 @@ def boundary_moments(graph: Graph, objectives: Mapping[str, Objective], config: 
     """
     links = link_predictions(objectives)
     if links:
-        return boundaries([objective_examples(graph, links[name], config) for name in sorted(links)], config)
+        examples = [
+            learnable(graph, links[name], objective_examples(graph, links[name], config)) for name in sorted(links)
+        ]
+        return boundaries(examples, config)
     labels = [label_array(graph, name, each) for name, each in sorted(classifications(objectives).items())]
     dated = [part for label in labels if label.indptr is not None and len(part := _versions(label))]
     return boundaries(dated, config) if dated else (graph.as_of + 1, graph.as_of + 1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from star_platform.errors import TrainingError
 from star_platform.gnn import _negative_kernels as kernels
 from star_platform.graph.storage import ALWAYS, REVERSE_PREFIX, EdgeArrays, EdgeType, Graph
-from star_platform.signals.model import LinkPrediction
+from star_platform.signals.model import LinkPrediction, Negatives
 
 Int64Array = NDArray[np.int64]
 SAMPLED = ("uniform", "degree", "hard")
@@ -89,6 +90,19 @@ def _see(graph: Graph, edge_type: EdgeType, node: str, first: Int64Array) -> Non
         kernels.first_times(edges.indices, edges.timestamps, first)
 
 
+def first_meetings(edges: EdgeArrays, existence: Existence, last: int) -> Int64Array:
+    """Keys `src * nodes(dst) + dst` of edges up to moment `last` whose destination did not exist yet.
+
+    They are no examples where nodes exist once they have been met, but their pairs are known all the same.
+    """
+    if existence.declared or edges.timestamps is None:
+        return np.empty(0, dtype=np.int64)
+    dst = edges.destinations()
+    first = np.flatnonzero((edges.timestamps < existence.since[dst]) & (edges.timestamps <= last))
+    keys: Int64Array = edges.indices[first].astype(np.int64) * len(existence.since) + dst[first]
+    return keys
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a step wants negatives for: its n positives, and k of them that each negative belongs to."""
@@ -110,6 +124,8 @@ class Drawn:
     """The k negatives of one step."""
 
     nodes: Int64Array
+    moments: Int64Array
+    """When each is seen, ascending."""
     exist: NDArray[np.bool_]
     """False where nothing could be drawn."""
     log_q: NDArray[np.float32] | None = None
@@ -128,17 +144,25 @@ class Drawer(Protocol):
 
 
 def drawer(graph: Graph, objective: LinkPrediction, edge: EdgeType, existence: Existence) -> Drawer:
-    """The drawer that an objective asks for.
+    """The drawer that an objective asks for; made once per graph, for training and validation.
 
     Raises:
         TrainingError: M012 for hard negatives where the destination type has no attribute edges.
     """
-    if objective.negatives.kind == "degree":
-        return ByDegree(graph.edges_named(objective.edge), existence)
-    if objective.negatives.kind == "hard":
-        share = objective.negatives.hard_share
-        return Hard(AttributeWalk.of(graph, edge.dst), existence, 0.5 if share is None else share)
-    return Uniform(existence)
+    made = _MADE.setdefault(graph, {})
+    key = objective.edge, objective.negatives
+    if key not in made:
+        if objective.negatives.kind == "degree":
+            made[key] = ByDegree(graph.edges_named(objective.edge), existence)
+        elif objective.negatives.kind == "hard":
+            share = objective.negatives.hard_share
+            made[key] = Hard(AttributeWalk.of(graph, edge.dst), existence, 0.5 if share is None else share)
+        else:
+            made[key] = Uniform(existence)
+    return made[key]
+
+
+_MADE: WeakKeyDictionary[Graph, dict[tuple[str, Negatives], Drawer]] = WeakKeyDictionary()
 
 
 class Uniform:
@@ -148,7 +172,8 @@ class Uniform:
         self.existence = existence
 
     def draw(self, wanted: Wanted, rng: np.random.Generator) -> Drawn:
-        return Drawn(*self.existence.draw(wanted.moments, rng))
+        nodes, exist = self.existence.draw(wanted.moments, rng)
+        return Drawn(nodes, wanted.moments, exist)
 
 
 class ByDegree:
@@ -170,15 +195,14 @@ class ByDegree:
 
     def _totals(self) -> tuple[Int64Array, NDArray[np.float64]]:
         """When the sum of all weights changes, and what it is from then on."""
-        existence = self.existence
-        times = np.concatenate([existence.since[existence.order], self._event_times + 1])  # an event counts after it
-        nodes = np.concatenate([existence.order, self._event_nodes.astype(np.int64)])
-        is_event = np.arange(len(times)) >= len(existence.order)
-        by_time = np.argsort(times, kind="stable")
+        existence, changes = self.existence, len(self.existence.since) + len(self._event_nodes)
+        stride = 1 + changes // MOST_CHANGES
+        times = np.empty(-(-changes // stride), dtype=np.int64)
         totals = np.empty(len(times))
-        kernels.weight_over_time(times[by_time], nodes[by_time], is_event[by_time], len(existence.since), totals)
-        stride = 1 + len(times) // MOST_CHANGES
-        return times[by_time][::stride].copy(), totals[::stride].copy()
+        kernels.weight_over_time(
+            existence.order, existence.since, self._event_nodes, self._event_times, stride, times, totals
+        )
+        return times, totals
 
     def draw(self, wanted: Wanted, rng: np.random.Generator) -> Drawn:
         moments = wanted.moments
@@ -199,7 +223,7 @@ class ByDegree:
             degrees,
         )
         log_q = np.concatenate([self.log_q(wanted.dst, wanted.seen), self._relative(degrees, moments)])
-        return Drawn(np.maximum(nodes, 0), nodes >= 0, log_q)
+        return Drawn(np.maximum(nodes, 0), moments, nodes >= 0, log_q)
 
     def log_q(self, nodes: Int64Array, moments: Int64Array) -> NDArray[np.float32]:
         """Log of the chance of each node to be drawn at its moment, relative to an even draw."""
@@ -339,4 +363,4 @@ class Hard:
         hard = np.zeros(count, dtype=bool)
         hard[places[found]] = True
         nodes[hard], exist[hard] = others[found], True
-        return Drawn(nodes, exist, hard=hard)
+        return Drawn(nodes, moments, exist, hard=hard)

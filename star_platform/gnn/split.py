@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.negatives import SAMPLED, Existence
 from star_platform.graph.storage import EdgeArrays, EdgeType, Graph
 from star_platform.signals.model import LinkPrediction, Objective
 
@@ -54,8 +55,9 @@ class TimeSplit:
 def split(graph: Graph, objectives: Mapping[str, Objective], config: TrainingConfig) -> dict[str, TimeSplit]:
     """Divide the examples of every link prediction at two moments, the same for all.
 
-    The boundaries are quantiles of the examples' times, each objective counted with equal weight in total. Node
-    classification is left out: `classification.split_labels` divides it at the same moments.
+    The boundaries are quantiles of the examples' times, each objective counted with equal weight in total. What is
+    learned from leaves out what `learnable` does. Node classification is left out: `classification.split_labels`
+    divides it at the same moments.
 
     Raises:
         TrainingError: M001 without objectives or without examples, M002 for an edge without times, M003 for a label
@@ -65,20 +67,34 @@ def split(graph: Graph, objectives: Mapping[str, Objective], config: TrainingCon
         raise TrainingError("M001", "there is nothing to train on: no objective", hint="declare one under `objectives`")
     links = link_predictions(objectives)
     examples = {name: objective_examples(graph, links[name], config) for name in sorted(links)}
+    learned = {name: learnable(graph, links[name], part) for name, part in examples.items()}
     if not examples:
         return {}
-    validation_start, test_start = boundaries(list(examples.values()), config)
+    validation_start, test_start = boundaries(list(learned.values()), config)
     return {
         name: TimeSplit(
             edge=graph.edges_named(links[name].edge).type,
             validation_start=validation_start,
             test_start=test_start,
-            train=all_.take(all_.times < validation_start),
-            validation=all_.take((all_.times >= validation_start) & (all_.times < test_start)),
-            test=all_.take(all_.times >= test_start),
+            train=part.take(part.times < validation_start),
+            validation=part.take((part.times >= validation_start) & (part.times < test_start)),
+            test=examples[name].take(examples[name].times >= test_start),
         )
-        for name, all_ in examples.items()
+        for name, part in learned.items()
     }
+
+
+def learnable(graph: Graph, objective: LinkPrediction, examples: Examples) -> Examples:
+    """Without examples whose destination only exists because of them, where negatives are drawn from what exists.
+
+    For node types without `created_at` that is what has been met before. Positives are held to the same, or having no
+    history would tell a positive. All are kept where none would be left.
+    """
+    if objective.negatives.kind not in SAMPLED:
+        return examples
+    existence = Existence.of(graph, graph.edges_named(objective.edge).type.dst)
+    met = existence.holds(examples.dst, examples.times)
+    return examples.take(met) if met.any() and not existence.declared else examples
 
 
 def link_predictions(objectives: Mapping[str, Objective]) -> dict[str, LinkPrediction]:

@@ -17,7 +17,7 @@ from star_platform.errors import TrainingError
 from star_platform.gnn.batches import BatchMaker, StepKey
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.negatives import AttributeWalk, ByDegree, Existence, Hard, Wanted
-from star_platform.gnn.split import Examples, objective_examples
+from star_platform.gnn.split import learnable, objective_examples
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import ALWAYS, EdgeType, Graph
 from star_platform.signals.model import LinkPrediction
@@ -42,7 +42,7 @@ class Recorder:
 
 def recorded(graph: Graph, objective: LinkPrediction, config: TrainingConfig) -> tuple[BatchMaker, Recorder]:
     reader = Recorder()
-    examples = objective_examples(graph, objective, config)
+    examples = learnable(graph, objective, objective_examples(graph, objective, config))
     maker = BatchMaker(graph, cast(TreeReader, reader), objective, EDGE, examples, examples, config)
     return maker, reader
 
@@ -261,15 +261,6 @@ def test_declared_nodes_exist_since_their_creation(tmp_path: Path) -> None:
     assert existence.holds(np.array([0, 0, 1, 3]), np.array([0, 1, -5, 3])).tolist() == [False, True, True, False]
 
 
-def test_a_first_meeting_is_no_positive_where_nothing_unmet_is_a_negative(tmp_path: Path) -> None:
-    config = TrainingConfig(batch_size=4, negatives=4)
-    maker, _ = recorded(met(tmp_path), link("uniform"), config)
-    assert list(zip(maker.examples.dst, maker.examples.times, strict=True)) == [(1, 7), (0, 9)]
-    declared = met(tmp_path / "declared", np.zeros(4))
-    assert len(recorded(declared, link("uniform"), config)[0].examples) == 4
-    assert len(recorded(met(tmp_path / "in-batch"), link("in-batch"), config)[0].examples) == 4
-
-
 # --- examples that would see themselves -------------------------------------------------------------------------------
 
 
@@ -354,13 +345,3 @@ def test_a_node_is_not_its_own_negative(tmp_path: Path) -> None:
     assert batch.allowed is not None
     assert own.any()
     assert not batch.allowed.numpy()[own].any()
-
-
-def test_examples_are_kept_where_nobody_was_met_before(tmp_path: Path) -> None:
-    writer = GraphWriter(tmp_path)
-    writer.node("a", [0, 1])
-    writer.node("b", [0, 1])
-    writer.edge("sees", "a", "b", ([0, 1], [0, 1]), [1, 2])
-    maker, _ = recorded(writer.finish(), link(), TrainingConfig())
-    assert isinstance(maker.examples, Examples)
-    assert len(maker.examples) == 2

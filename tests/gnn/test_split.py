@@ -7,7 +7,8 @@ import pytest
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.split import split
+from star_platform.gnn.split import objective_examples, split
+from star_platform.graph.storage import Graph
 from star_platform.signals.model import LinkPrediction, Negatives
 from tests.gnn.graphs import GraphWriter
 from tests.gnn.planted import applied, planted_graph, views
@@ -30,7 +31,7 @@ def test_parts_lie_apart_in_time_and_share_boundaries(tmp_path: Path) -> None:
 def repeated(tmp_path: Path) -> GraphWriter:
     writer = GraphWriter(tmp_path)
     writer.node("a", [0, 1])
-    writer.node("b", [0, 1])
+    writer.node("b", [0, 1], created_at=np.zeros(2))
     pairs = ([0, 0, 1, 0, 1, 1], [0, 1, 0, 0, 1, 0])
     writer.edge("sees", "a", "b", pairs, [5, 10, 20, 30, 40, 50], labels={"good": [1, 0, -1, 1, 0, 1]})
     writer.edge("hides", "a", "b", ([0], [1]), [3])
@@ -89,6 +90,41 @@ def test_objectives_that_cannot_be_split(tmp_path: Path, fields: dict[str, objec
     with pytest.raises(TrainingError) as error:
         split(graph, {"o": objective(**fields)}, CONFIG)
     assert error.value.code == code
+
+
+def met(tmp_path: Path, created_at: np.ndarray | None = None) -> Graph:
+    writer = GraphWriter(tmp_path)
+    writer.node("a", list(range(3)))
+    writer.node("b", list(range(4)), created_at=created_at)
+    writer.edge("sees", "a", "b", ([0, 1, 2, 0, 1], [0, 1, 0, 2, 2]), [5, 7, 9, 11, 13])
+    writer.edge("sent", "b", "a", ([1], [0]), [2])
+    return writer.finish()
+
+
+def test_a_first_meeting_is_no_positive_where_nothing_unmet_is_a_negative(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"test_share": 0.0})
+    found = everything(split(met(tmp_path), {"o": objective()}, config)["o"])
+    assert [row[:3] for row in found] == [(1, 1, 7), (2, 0, 9), (1, 2, 13)]
+    in_batch = split(met(tmp_path / "in-batch"), {"o": objective(negatives={"kind": "in-batch"})}, config)["o"]
+    assert len(everything(in_batch)) == 5
+    declared = met(tmp_path / "declared", np.zeros(4))
+    assert len(everything(split(declared, {"o": objective()}, config)["o"])) == 5
+
+
+def test_what_is_judged_keeps_first_meetings(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"test_share": 0.4, "validation_share": 0.3})
+    part = split(met(tmp_path), {"o": objective()}, config)["o"]
+    assert part.test_start <= 13
+    late = objective_examples(met(tmp_path / "2"), objective(), config)
+    assert len(part.test) == int((late.times >= part.test_start).sum())
+
+
+def test_examples_are_kept_where_nobody_was_met_before(tmp_path: Path) -> None:
+    writer = GraphWriter(tmp_path)
+    writer.node("a", [0, 1])
+    writer.node("b", [0, 1])
+    writer.edge("sees", "a", "b", ([0, 1], [0, 1]), [1, 2])
+    assert len(everything(split(writer.finish(), {"o": objective()}, CONFIG)["o"])) == 2
 
 
 def test_no_objective_at_all(tmp_path: Path) -> None:

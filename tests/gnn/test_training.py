@@ -133,7 +133,10 @@ def test_negatives_are_neither_known_nor_later_than_the_example(graph: Graph) ->
         maker = trainer.training._makers[name]
         examples = part.train.take(key.examples)
         batch = maker.make(key)
-        dst, times = (examples.dst, examples.times) if name == "batch" else maker._draw(examples, key.step)[:2]
+        dst, times = examples.dst, examples.times
+        if name != "batch":
+            drawn = maker.draw(examples, key.step)
+            dst, times = drawn.nodes, drawn.moments
         assert batch.allowed is not None
         for i, j in zip(*(side.tolist() for side in batch.allowed.numpy().nonzero()), strict=True):
             assert (int(examples.src[i]), int(dst[j])) not in train_pairs
@@ -193,7 +196,8 @@ def test_drawn_negatives_existed_at_their_moment(tmp_path: Path) -> None:
     trainer = Trainer(graph, {"views": views()}, SHORT)
     for key in trainer.training.epoch(0):
         maker = trainer.training._makers["views"]
-        drawn, moments, alive = maker._draw(maker.examples.take(key.examples), key.step)
+        found = maker.draw(maker.examples.take(key.examples), key.step)
+        drawn, moments, alive = found.nodes, found.moments, found.exist
         assert np.array_equal(alive, moments >= START + 2 * DAY)
         assert (created[drawn[alive]] <= moments[alive]).all()
         allowed = maker.make(key).allowed
