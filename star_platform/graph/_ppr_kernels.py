@@ -17,14 +17,16 @@ UNREACHED = -1.0
 
 @kernel
 def at_moment(
-    indptr: Any, times: Any, neighbours: Any, born: Any, moment: Any, out_indptr: Any, out_neighbours: Any
+    indptr: Any, times: Any, neighbours: Any, born: Any, since: Any, moment: Any, out_indptr: Any, out_neighbours: Any
 ) -> int:
-    """Keep the edges strictly earlier than `moment` between nodes that existed then; returns how many."""
+    """Keep the edges that are undated or in `[since, moment)`, between nodes that existed then; returns how many."""
+    undated = np.iinfo(np.int64).min
     used = 0
     for v in range(indptr.size - 1):
         if born[v] < moment:
             for e in range(indptr[v], indptr[v + 1]):
-                if times[e] < moment and born[neighbours[e]] < moment:
+                recent = times[e] >= since or times[e] == undated
+                if recent and times[e] < moment and born[neighbours[e]] < moment:
                     out_neighbours[used] = neighbours[e]
                     used += 1
         out_indptr[v + 1] = used

@@ -132,7 +132,7 @@ def _ppr_channel(
         if arrays is None:
             title = f"{name} {number}/{len(spec.moments)}"
             with progress.task(title, total=len(seeds), unit="nodes") as task:
-                found = top_neighbours(walk.at(moment), seeds, spec.ppr, spec.threads, task)
+                found = top_neighbours(walk.at(moment, spec.ppr.window), seeds, spec.ppr, spec.threads, task)
             arrays = kept.put(f"{name}-{moment}", {"nodes": found.nodes, "scores": found.scores})
         tops.append((moment, arrays["nodes"], arrays["scores"]))
     made: dict[str, dict[str, Any]] = {}

@@ -43,6 +43,9 @@ class PprSpec:
     channels: tuple[tuple[str, ...], ...] = ()
     """Relations that walks may take, a list per channel (a reverse belongs to its forward); empty: one of all."""
 
+    window: int | None = None
+    """Walks take edges up to so many microseconds older than their moment; undated ones always. None: of any age."""
+
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha < 1.0 or not 0.0 < self.epsilon < 1.0 or self.top_k < 1:
             raise ValueError(f"alpha and epsilon lie between 0 and 1 and top_k is at least 1, not {self}")
@@ -132,12 +135,13 @@ class WalkEdges:
         self._neighbours = adjacency.sources
         self._born = np.full(adjacency.num_nodes, ALWAYS, dtype=np.int64) if born is None else born
 
-    def at(self, moment: int) -> WalkGraph:
-        """Edges strictly earlier than `moment` between nodes created strictly earlier."""
+    def at(self, moment: int, window: int | None = None) -> WalkGraph:
+        """Edges strictly earlier than `moment` and not before `moment - window`, between nodes that existed then."""
+        since = np.int64(ALWAYS if window is None else moment - window)
         indptr = np.zeros(len(self._indptr), dtype=np.int64)
         neighbours = np.empty(len(self._neighbours), dtype=np.int32)
         used = kernels.at_moment(
-            self._indptr, self._times, self._neighbours, self._born, np.int64(moment), indptr, neighbours
+            self._indptr, self._times, self._neighbours, self._born, since, np.int64(moment), indptr, neighbours
         )
         return WalkGraph(indptr, neighbours[:used])
 

@@ -62,7 +62,8 @@ class StageSettings:
             return None
         split = {name: self.training[name] for name in SPLIT_FIELDS if name in self.training}
         snapshots = self.training.get("ppr", {}).get("snapshots")
-        found = {"ppr": ppr, "densify": densify if densify.get("neighbours") else None}
+        window = None if ppr is None else self.training.get("window")
+        found = {"ppr": ppr, "window": window, "densify": densify if densify.get("neighbours") else None}
         return {**found, "snapshots": snapshots, "split": split}
 
     def alignment(self) -> list[Any]:

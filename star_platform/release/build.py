@@ -97,9 +97,10 @@ def derived_spec(graph: Graph, objectives: Mapping[str, Objective], training: Tr
     times = [part.train.times for part in split(graph, objectives, training).values()]
     times += [part.train.times for part in split_labels(graph, objectives, training, bounds).values()]
     ppr, densify = training.ppr, training.densify
+    walks = PprSpec(ppr.alpha, ppr.epsilon, ppr.top_k, ppr.channels, training.window_us)
     return DerivedSpec(
         moments=snapshot_moments(np.concatenate(times), *bounds, graph.as_of, ppr.snapshots),
-        ppr=PprSpec(ppr.alpha, ppr.epsilon, ppr.top_k, ppr.channels) if training.strategy == "ppr" else None,
+        ppr=walks if training.strategy == "ppr" else None,
         densify=DensifySpec(**densify.model_dump()) if densify.neighbours else None,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,17 +186,23 @@ def test_a_relation_without_compiled_reverse_is_walked_both_ways() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 20)), min_size=1, max_size=30),
     st.integers(-1, 22),
+    st.none() | st.integers(0, 25),
+    st.booleans(),
     st.lists(st.sampled_from([ALWAYS, 4, 12]), min_size=7, max_size=7),
 )
 def test_a_moment_sees_strictly_earlier_edges_between_existing_nodes(
-    rows: list[tuple[int, int, int]], moment: int, born: list[int]
+    rows: list[tuple[int, int, int]], moment: int, window: int | None, dated: bool, born: list[int]
 ) -> None:
     views = edges_of(VIEWS, 3, rows)
+    if not dated:
+        views = replace(views, timestamps=None)
     counts = {"member": 4, "job": 3}  # jobs are 0-2, members 3-6
-    walk = WalkEdges(walkable(counts, {VIEWS: views}, [VIEWS]), np.array(born, dtype=np.int64)).at(moment)
+    edges = WalkEdges(walkable(counts, {VIEWS: views}, [VIEWS]), np.array(born, dtype=np.int64))
+    walk = edges.at(moment, window)
     expected: list[list[int]] = [[] for _ in range(7)]
     for src, dst, time in rows:
-        if time < moment and born[3 + src] < moment and born[dst] < moment:
+        early = window is not None and time < moment - window
+        if not (dated and (time >= moment or early)) and born[3 + src] < moment and born[dst] < moment:
             expected[3 + src].append(dst)
             expected[dst].append(3 + src)
     found = [sorted(walk.neighbours[walk.indptr[v] : walk.indptr[v + 1]].tolist()) for v in range(7)]

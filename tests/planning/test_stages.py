@@ -291,7 +291,9 @@ def test_derived_edges_depend_on_graph_settings_and_split_alone() -> None:
     assert derived(base, CORE, VIEWS.rstrip() + "\n    weight: 3.0\n", SKILLS) == same
     others = [training(ppr={"alpha": 0.2}), training(densify={"neighbours": 3}), training(**split)]
     others += [derived(base, CORE, VIEWS.replace("180d", "90d"), SKILLS)]
-    assert len({same, *others}) == 5
+    others += [training(window="90d")]
+    assert len({same, *others}) == 6
+    assert derived(with_training({**DENSE, "window": "90d"})) == derived(with_training(DENSE)), "walks alone have one"
     plain = stage(planned(*ALL, settings=SETTINGS), "train").fingerprint
     assert stage(planned(*ALL, settings=base), "train").fingerprint != plain
 
