@@ -2,11 +2,19 @@
 
     python -m benchmarks.sampling [--quick]
 
-Three of ours: `per_relation` draws exactly what DGL draws (a fan-out for every relation), `joint` spends one budget
-over all relations of a node, and `timed` is `joint` with a different moment per seed, as in training, which DGL cannot
-do: DGL sees all edges and shares nodes between seeds there, so that ratio is not like for like. DGL's graph has int64
-ids: its fused sampler returns wrong edges on int32. Both sides relabel the nodes of every hop. One thread each, but for
-`all_cores`: there DGL uses OpenMP within a batch, and ours draws a batch per thread.
+    vs_dgl_per_relation   draws exactly what DGL draws, a fan-out for every relation
+    vs_dgl_budget         spends one budget over all relations of a node, our default
+    vs_dgl_timed          the same with a moment per seed, as in training. DGL sees all edges there, at no time, and
+                          shares nodes between seeds: that ratio is not like for like
+    temporal_vs_uniform   time of the latest k before the moments, in units of a uniform draw before the same moments
+    weighted_vs_uniform   chances that follow weights, beside uniform draws over the same weighted edges
+    ppr_vs_uniform        the latest k of PageRank lists at the same moments, per edge drawn: those lists are always
+                          full (`ppr_time_vs_uniform` among the figures is not per edge)
+
+Fan-outs are written seed side first. DGL writes them the other way round, and is handed them so: both sides draw the
+same numbers of neighbours at the same hop. DGL's graph has int64 ids: its fused sampler returns wrong edges on int32.
+Both sides relabel the nodes of every hop. One thread each, but for `all_cores`: there DGL uses OpenMP within a batch,
+and ours draws a batch per thread.
 """
 
 from __future__ import annotations
@@ -16,20 +24,23 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-os.environ.setdefault("DGLBACKEND", "pytorch")
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 
+from benchmarks._dgl_sampler import Dgl
 from benchmarks._harness import ratio, report, spread, take_turns
 from star_platform.graph.adjacency import Adjacency
-from star_platform.graph.sampling import NeighbourSampler
+from star_platform.graph.sampling import NeighbourSampler, Strategy
 from star_platform.graph.storage import EdgeArrays, EdgeType
 
 SEEDS = 4096
 CORES = len(os.sched_getaffinity(0))
+END = 180 * 86_400_000_000
+"""Length of the history, microseconds."""
+SNAPSHOTS, BEST = 4, 50
 FAN_OUTS = ((10, 5), (50, 5))
 RELATIONS = (
     ("member", "applies", "job", 0.17, True),
@@ -52,7 +63,7 @@ def generate(nodes: int, edges: int, seed: int = 7) -> tuple[dict[str, int], lis
     for src, relation, dst, share, dated in RELATIONS:
         m = int(edges * share)
         sources, targets = _power_law(rng, counts[src], m), _power_law(rng, counts[dst], m)
-        times = rng.integers(0, 180 * 86_400_000_000, m) if dated else None
+        times = rng.integers(0, END, m) if dated else None
         made.append(_csc(EdgeType(src, relation, dst), counts[dst], sources, targets, times))
         made.append(_csc(EdgeType(dst, "rev_" + relation, src), counts[src], targets, sources, times))
     return counts, made
@@ -72,17 +83,21 @@ def _csc(name: EdgeType, n: int, sources: Any, targets: Any, times: Any) -> Edge
     return EdgeArrays(name, indptr, sources[order], None if times is None else times[order], None, {})
 
 
-def ours(
-    adjacency: Adjacency, fan_outs: tuple[int, ...], batches: list[Any], *, timed: bool = False, threads: int = 1
-) -> Callable[[], None]:
-    layout = "dense" if adjacency.budget == "joint" else "ragged"
-    sampler = NeighbourSampler(adjacency, fan_outs, layout=layout)
-    steps = iter(range(10**9))
-    rng = np.random.default_rng(1)
-    moments = rng.integers(adjacency.newest // 2, adjacency.newest, SEEDS) if timed else None
+class Look(NamedTuple):
+    """One way to look neighbours up."""
 
-    times = moments if moments is not None else np.full(SEEDS, adjacency.newest + 1)
-    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    adjacency: Adjacency
+    strategy: Strategy = "uniform"
+    moments: int = 0
+    """Distinct moments in the second half of the history, in turn; 0: one for all seeds, after everything."""
+    threads: int = 1
+
+
+def ours(look: Look, fan_outs: tuple[int, ...], batches: list[Any]) -> Callable[[], None]:
+    sampler = NeighbourSampler(look.adjacency, fan_outs, look.strategy, layout="ragged")
+    steps = iter(range(10**9))
+    times = moments(look)
+    pool = ThreadPoolExecutor(look.threads) if look.threads > 1 else None
 
     def run() -> None:
         if pool is None:
@@ -95,65 +110,46 @@ def ours(
     return run
 
 
-class Dgl:
-    """DGL on the same graph, driven as its guide says."""
+def moments(look: Look) -> NDArray[np.int64]:
+    """A moment per seed."""
+    if look.moments == 0:
+        return np.full(SEEDS, END + 1)
+    return np.resize(np.random.default_rng(1).integers(END // 2, END, look.moments), SEEDS)
 
-    def __init__(self, counts: dict[str, int], edges: list[EdgeArrays]) -> None:
-        import dgl
-        import torch
 
-        self.dgl, self.torch = dgl, torch
-        data = {
-            tuple(each.type): ("csc", (torch.from_numpy(each.indptr), torch.from_numpy(each.indices).long(), []))
-            for each in edges
-        }
-        self.graph = dgl.heterograph(data, num_nodes_dict=counts).formats("csc")
-        self.node_types = sorted(counts)
-        self.offsets = np.concatenate([[0], np.cumsum([counts[name] for name in self.node_types])])
+def edges_drawn(look: Look, fan_outs: tuple[int, ...], batches: list[Any]) -> int:
+    sampler = NeighbourSampler(look.adjacency, fan_outs, look.strategy, layout="ragged")
+    return sum(len(b.neighbours) for batch in batches for b in sampler.sample(batch, moments(look), 0).blocks)
 
-    def seeds(self, batch: Any) -> dict[str, Any]:
-        split = {}
-        for t, name in enumerate(self.node_types):
-            own = batch[(batch >= self.offsets[t]) & (batch < self.offsets[t + 1])] - self.offsets[t]
-            if len(own):
-                split[name] = self.torch.from_numpy(own)
-        return split
 
-    def plain(self, fan_outs: tuple[int, ...], batches: list[Any], threads: int = 1) -> Callable[[], None]:
-        """No workers and no loader around it: the sampler by itself, as ours is run."""
-        sampler = self.dgl.dataloading.NeighborSampler(list(fan_outs))
-        seeds = [self.seeds(batch) for batch in batches]
+def weighted(adjacency: Adjacency) -> Adjacency:
+    """The same edges with log-normal weights."""
+    rng = np.random.default_rng(5)
+    return replace(adjacency, weights=np.exp(rng.standard_normal(len(adjacency.edges), dtype=np.float32)))
 
-        def run() -> None:
-            with threadpool_limits(threads, user_api="openmp"):
-                for each in seeds:
-                    sampler.sample_blocks(self.graph, each)
 
-        return run
-
-    def workers(self, fan_outs: tuple[int, ...], members: Any, workers: int, count: int) -> list[float]:
-        """Seconds of each of `count` batches out of worker processes, once they are up and their queues are full."""
-        loader = self.dgl.dataloading.DataLoader(
-            self.graph,
-            {
-                "member": self.torch.from_numpy(
-                    np.resize(members - self.offsets[self.node_types.index("member")], SEEDS * (count + 9))
-                )
-            },
-            self.dgl.dataloading.NeighborSampler(list(fan_outs)),
-            batch_size=SEEDS,
-            shuffle=True,
-            drop_last=True,
-            num_workers=workers,
-        )
-        seconds = []
-        last = time.perf_counter()
-        for number, _ in enumerate(loader):
-            now = time.perf_counter()
-            if 4 <= number < 4 + count:  # the last few come out of full queues, for nothing
-                seconds.append(now - last)
-            last = now
-        return seconds
+def pagerank(adjacency: Adjacency) -> Adjacency:
+    """What `strategy: ppr` reads, with made-up scores: every member's 50 best members, anew at four snapshots."""
+    rng = np.random.default_rng(6)
+    member = adjacency.node_types.index("member")
+    first, last = (int(bound) for bound in adjacency.offsets[member : member + 2])
+    lists = np.zeros(adjacency.num_nodes, dtype=np.int64)
+    lists[first:last] = SNAPSHOTS * BEST
+    indptr = np.concatenate([[0], np.cumsum(lists)])
+    dates = (END * np.linspace(0.4, 0.9, SNAPSHOTS)).astype(np.int64)
+    edges = np.empty((last - first, SNAPSHOTS, BEST, 2), dtype=np.int64)
+    edges[..., 0] = dates[:, None]
+    edges[..., 1] = rng.integers(first, last, edges.shape[:3], dtype=np.int32)
+    return replace(
+        adjacency,
+        relation_names=(EdgeType("member", "ppr__member__member", "member"),),
+        indptr=indptr,
+        edges=edges.reshape(-1, 2),
+        weights=np.tile(np.linspace(0.001, 0.05, BEST, dtype=np.float32), (last - first) * SNAPSHOTS),
+        newest=int(dates[-1]),
+        longest=SNAPSHOTS * BEST,
+        mirrored=False,
+    )
 
 
 def main() -> None:
@@ -169,11 +165,26 @@ def main() -> None:
     joint = Adjacency.from_edges(counts, made)
     figures["adjacency_s"] = round(time.perf_counter() - start, 2)
     split = Adjacency.from_edges(counts, made, "per-relation")
-    dgl = Dgl(counts, made)
+    heavy, ppr = weighted(joint), pagerank(joint)
+    dgl = Dgl(counts, made, SEEDS)
     print(
         f"{joint.num_nodes:,} nodes, {len(joint.edges):,} edges, built in {time.perf_counter() - start:.1f} s",
         flush=True,
     )
+    looks = {
+        "per_relation": Look(split),
+        "budget": Look(joint),
+        "timed": Look(joint, moments=SEEDS),
+        "temporal": Look(joint, "latest", SEEDS),
+        "uniform_beside_weights": Look(heavy, moments=SEEDS),
+        "weighted": Look(heavy, "weighted", SEEDS),
+        "ppr": Look(ppr, "latest", SEEDS),
+        "timed_1_moment": Look(joint, moments=1),
+        "timed_64_moments": Look(joint, moments=64),
+    }
+    if CORES > 1:
+        for name in ("per_relation", "budget", "timed"):
+            looks[f"{name}_all_cores"] = looks[name]._replace(threads=CORES)
 
     rng = np.random.default_rng(3)
     first = int(joint.offsets[joint.node_types.index("member")])
@@ -183,33 +194,27 @@ def main() -> None:
     spreads: dict[str, Any] = {}
     for fan_outs in FAN_OUTS:
         name = "[" + ",".join(map(str, fan_outs)) + "]"
-        runs = {
-            "dgl": dgl.plain(fan_outs, batches),
-            "per_relation": ours(split, fan_outs, batches),
-            "joint": ours(joint, fan_outs, batches),
-            "timed": ours(joint, fan_outs, batches, timed=True),
-        }
+        runs = {"dgl": dgl.plain(fan_outs, batches)}
         if CORES > 1:
             runs["dgl_all_cores"] = dgl.plain(fan_outs, batches, CORES)
-            runs["per_relation_all_cores"] = ours(split, fan_outs, batches, threads=CORES)
-            runs["joint_all_cores"] = ours(joint, fan_outs, batches, threads=CORES)
-        seconds = take_turns(runs, rounds)
-        for other in seconds:
-            figures[f"{other}_seeds_per_s{name}"] = round(SEEDS * per_round / float(np.median(seconds[other])))
-            if not other.startswith("dgl"):
-                theirs = seconds["dgl_all_cores" if other.endswith("all_cores") else "dgl"]
-                ratios[_key("vs_dgl", other, name)] = round(ratio(theirs, seconds[other]), 2)
-                spreads[_key("vs_dgl", other, name)] = spread(theirs, seconds[other])
-        for count in (1, 2):
-            try:
-                batch_s = float(np.mean(dgl.workers(fan_outs, members, count, 4 * rounds)))
-            except (OSError, RuntimeError) as error:  # such as a /dev/shm that is too small
-                figures[f"dgl_workers_{count}{name}"] = f"failed: {str(error).splitlines()[0][:120]}"
-                continue
-            figures[f"dgl_workers_{count}_seeds_per_s{name}"] = round(SEEDS / batch_s)
-            for other in ("per_relation", "joint"):
-                mine = float(np.median(seconds[other])) / per_round
-                ratios[_key(f"vs_dgl_workers_{count}", other, name)] = round(batch_s / mine, 2)
+        seconds = take_turns(runs | {key: ours(look, fan_outs, batches) for key, look in looks.items()}, rounds)
+        for key, taken in seconds.items():
+            figures[f"{key}_seeds_per_s{name}"] = round(SEEDS * per_round / float(np.median(taken)))
+        for key in ("per_relation", "budget", "timed"):
+            for cores in ("", "_all_cores") if CORES > 1 else ("",):
+                against = seconds["dgl" + cores], seconds[key + cores]
+                ratios[f"vs_dgl_{key}{cores}{name}"] = round(ratio(*against), 2)
+                spreads[f"vs_dgl_{key}{cores}{name}"] = spread(*against)
+        for key, base in (("temporal", "timed"), ("weighted", "uniform_beside_weights"), ("ppr", "timed")):
+            against = seconds[key], seconds[base]
+            if key == "ppr":  # every list is full there: as long as uniform takes for as many edges
+                more = edges_drawn(looks[key], fan_outs, batches) / edges_drawn(looks[base], fan_outs, batches)
+                figures[f"ppr_edges_vs_uniform{name}"] = round(more, 2)
+                figures[f"ppr_time_vs_uniform{name}"] = round(ratio(*against), 2)
+                against = [each / more for each in seconds[key]], seconds[base]
+            ratios[f"{key}_vs_uniform{name}"] = round(ratio(*against), 2)
+            spreads[f"{key}_vs_uniform{name}"] = spread(*against)
+        _beside_workers(dgl, fan_outs, members, seconds, per_round, ratios, figures, name)
         print(
             name,
             {k: round(float(np.median(v)) / per_round * 1e3, 1) for k, v in seconds.items()},
@@ -220,9 +225,27 @@ def main() -> None:
     report("sampling", ratios, spreads, figures, cases)
 
 
-def _key(against: str, ours: str, fan_outs: str) -> str:
-    """`vs_dgl[10,5]` is what draws the same as DGL; other ways to draw carry their name."""
-    return against + ("_" + ours).replace("_per_relation", "") + fan_outs
+def _beside_workers(
+    dgl: Dgl,
+    fan_outs: tuple[int, ...],
+    members: Any,
+    seconds: dict[str, list[float]],
+    per_round: int,
+    ratios: dict[str, Any],
+    figures: dict[str, Any],
+    name: str,
+) -> None:
+    """DGL's loader with one and with two worker processes."""
+    for count in (1, 2):
+        try:
+            batch_s = float(np.mean(dgl.workers(fan_outs, members, count, 4 * len(seconds["dgl"]))))
+        except (OSError, RuntimeError) as error:  # such as a /dev/shm that is too small
+            figures[f"dgl_workers_{count}{name}"] = f"failed: {str(error).splitlines()[0][:120]}"
+            continue
+        figures[f"dgl_workers_{count}_seeds_per_s{name}"] = round(SEEDS / batch_s)
+        for key in ("per_relation", "budget"):
+            mine = float(np.median(seconds[key])) / per_round
+            ratios[f"vs_dgl_workers_{count}_{key}{name}"] = round(batch_s / mine, 2)
 
 
 if __name__ == "__main__":

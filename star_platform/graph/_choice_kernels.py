@@ -71,7 +71,6 @@ def choose_weighted(
     gap: Any,
     partly: Any,
     visible: Any,
-    weights: Any,
     cumulative: Any,
     picked: Any,
     at: Any,
@@ -91,9 +90,11 @@ def choose_weighted(
     """
     drawn = 0
     if n >= REJECTION_PAYS * k:
-        drawn = _reject(n, k, state, low, head, gap, partly, visible, cumulative, picked, at, seen)
+        drawn = _reject(n, k, state, low, head, gap, partly, visible, cumulative, picked, at, seen, keys)
     if drawn < k:
-        _smallest_keys(n, k - drawn, ~state, low, head, gap, partly, visible, weights, picked, at + drawn, seen, keys)
+        _smallest_keys(
+            n, k - drawn, ~state, low, head, gap, partly, visible, cumulative, picked, at + drawn, seen, keys
+        )  # fmt: skip
     for i in range(at, at + drawn):
         seen[(picked[i] - low) >> 6] = _ZERO
 
@@ -112,6 +113,7 @@ def _reject(
     picked: Any,
     at: Any,
     seen: Any,
+    targets: Any,
 ) -> Any:
     """Up to k distinct positions by bisection, until too many draws were in vain; their bits in `seen` stay set."""
     middle, start, end = low + head, low + head + gap, low + gap + n
@@ -120,38 +122,40 @@ def _reject(
     mass = cumulative[middle - 1] if head > 0 else 0.0
     before = cumulative[start - 1] if start > low else 0.0
     total = mass + (cumulative[end - 1] - before if end > start else 0.0)
-    drawn = 0
-    hidden = np.int64(0)
-    for _ in range(2 * k + 8):
-        if drawn == k or not total > 0.0:
-            break
-        state += GOLDEN
-        target = np.float64(mix(state) >> _S11) * _UNIT * total
-        if target < mass:
-            first, last = low, middle
-        else:
-            first, last, target = start, end, target - mass + before
-        left = last - first
-        while left > 0:  # the first position whose sum is beyond the target
-            half = (left + 1) >> 1
-            if cumulative[first + half - 1] <= target:
-                first += half
-                left -= half
-            else:
-                left = half - 1
-        if first >= last:  # the sum was rounded up
-            continue
-        place = first - low
-        if (seen[place >> 6] >> np.uint64(place & 63)) & _ONE:
-            continue
-        if partly:
-            hidden = np.searchsorted(visible[:n], first)
-            if hidden == n or visible[hidden] != first:
-                continue
-        seen[place >> 6] |= _ONE << np.uint64(place & 63)
-        picked[at + drawn] = first
-        drawn += 1
+    drawn = np.int64(0)
+    tries = 2 * k + 8 + (n >> 3) if total > 0.0 else np.int64(0)
+    while drawn < k and tries > 0:
+        first, last = at + drawn, at + k
+        for j in range(first, last):
+            state += GOLDEN
+            target = np.float64(mix(state) >> _S11) * _UNIT * total
+            targets[j - at] = target if target < mass else target - mass + before
+            picked[j] = low
+        _after(cumulative, end - low, targets[first - at : last - at], picked[first:last])
+        tries -= last - first
+        for j in range(first, last):
+            p = picked[j]
+            place = p - low
+            if p >= end or middle <= p < start or (seen[place >> 6] >> np.uint64(place & 63)) & _ONE:
+                continue  # drawn before, or the sum was rounded up
+            if partly:
+                hidden = np.searchsorted(visible[:n], p)
+                if hidden == n or visible[hidden] != p:
+                    continue
+            seen[place >> 6] |= _ONE << np.uint64(place & 63)
+            picked[at + drawn] = p
+            drawn += 1
     return drawn
+
+
+@kernel
+def _after(sums: Any, n: Any, targets: Any, places: Any) -> None:
+    """Move each place to the first of the n sums from there on that is beyond its target, all in step."""
+    while n > 0:
+        half = (n + 1) >> 1
+        for j in range(places.size):
+            places[j] += half * np.int64(sums[np.uint64(places[j] + half - 1)] <= targets[j])
+        n -= half
 
 
 @kernel
@@ -164,7 +168,7 @@ def _smallest_keys(
     gap: Any,
     partly: Any,
     visible: Any,
-    weights: Any,
+    cumulative: Any,
     picked: Any,
     at: Any,
     seen: Any,
@@ -179,7 +183,9 @@ def _smallest_keys(
             continue
         state += GOLDEN
         u = (np.float64(mix(state) >> _S11) + 1.0) * _UNIT
-        weight = np.float64(weights[p])
+        weight = cumulative[p] - (cumulative[p - 1] if p > low else 0.0)
+        if size == k and 1.0 - u >= keys[0] * weight and weight > 0.0:  # a logarithm is not needed: -log(u) >= 1 - u
+            continue
         key = -math.log(u) / weight if weight > 0.0 else _LAST * (1.0 + u)
         if size < k:
             i = size

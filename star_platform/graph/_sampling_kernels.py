@@ -48,7 +48,6 @@ def _pick(
     slots: Any,
     limits: Any,
     edges: Any,
-    weights: Any,
     cumulative: Any,
     strategy: Any,
     base: Any,
@@ -88,7 +87,7 @@ def _pick(
                 choose(n, k, mix(state), start, picked, at, seen)
             else:
                 choose_weighted(
-                    n, k, mix(state), low, head, gap, partner >= 0, visible, weights, cumulative, picked, at, seen, keys
+                    n, k, mix(state), low, head, gap, partner >= 0, visible, cumulative, picked, at, seen, keys
                 )  # fmt: skip
             if strategy != WEIGHTED or n <= k:
                 if partner >= 0:
@@ -188,7 +187,7 @@ def draw(
                 undated, edges, newest, lows, counts, heads, gaps, cuts, work[0], work[1],
             )  # fmt: skip
             _pick(
-                nodes, contexts, begin, end, moments, window, pairs, slots[t], limits[t], edges, weights, cumulative,
+                nodes, contexts, begin, end, moments, window, pairs, slots[t], limits[t], edges, cumulative,
                 strategy, base, lows, counts, heads, gaps, seen, visible, keys, picked, ends,
             )  # fmt: skip
             count = ends[end - begin - 1]

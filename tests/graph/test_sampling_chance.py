@@ -167,7 +167,7 @@ def _drawn_by_rejection(weights: list[float], k: int) -> set[int]:
     drawn = set()
     for state in range(200):
         lists = (np.int64(0), np.int64(n), np.int64(0), False, np.empty(0, np.int64), np.cumsum(weights))
-        outs = (np.empty(k, np.int64), np.int64(0), np.zeros(1, np.uint64))
+        outs = (np.empty(k, np.int64), np.int64(0), np.zeros(1, np.uint64), np.empty(k))
         drawn.add(int(_choice_kernels._reject(np.int64(n), k, np.uint64(state * 7919), *lists, *outs)))
     return drawn
 
