@@ -11,7 +11,7 @@ ends: training nodes where validation starts, validation nodes where the test st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from star_platform.errors import TrainingError
 from star_platform.gnn._negative_kernels import hash_ids
 from star_platform.gnn.batches import Batch, StepKey, ordered_steps
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.features import InputSpec
 from star_platform.gnn.split import Int64Array, boundaries, learnable, link_predictions, objective_examples
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import FeatureArray, Graph
@@ -91,6 +91,17 @@ def classifications(objectives: Mapping[str, Objective]) -> dict[str, NodeClassi
 def label_features(objectives: Mapping[str, Objective]) -> frozenset[str]:
     """Features, by full name, that some objective predicts and that are therefore no input of the model."""
     return frozenset(each.feature for each in classifications(objectives).values())
+
+
+def without_labels(
+    specs: Mapping[str, Sequence[InputSpec]], objectives: Mapping[str, Objective]
+) -> dict[str, tuple[InputSpec, ...]]:
+    """The inputs of every node type but for labels: what a `TreeReader` is to read for these objectives."""
+    labels = label_features(objectives)
+    return {
+        node: tuple(spec for spec in found if spec.kind != "categorical" or f"{node}.{spec.name}" not in labels)
+        for node, found in specs.items()
+    }
 
 
 def label_array(graph: Graph, name: str, objective: NodeClassification) -> FeatureArray:
@@ -264,8 +275,3 @@ class ClassificationMaker:
             kind="classes",
             targets=torch.from_numpy(examples.classes),
         )
-
-
-def heads(splits: Mapping[str, LabelSplit], dim: int) -> nn.ModuleDict:
-    """A linear head `dim -> classes` per node classification, by objective; `model.heads` of a model that has any."""
-    return nn.ModuleDict({name: nn.Linear(dim, splits[name].num_classes) for name in sorted(splits)})

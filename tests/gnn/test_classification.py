@@ -19,12 +19,13 @@ from star_platform.gnn.classification import (
     NodeExamples,
     boundary_moments,
     check_classes,
-    heads,
     id_shares,
     label_features,
     split_labels,
+    without_labels,
 )
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.features import InputReader
 from star_platform.gnn.model_io import Model
 from star_platform.gnn.objectives import classification_logits, classification_loss
 from star_platform.gnn.split import split
@@ -62,6 +63,16 @@ def parts(part: LabelSplit) -> list[NodeExamples]:
 def test_labels_are_no_inputs_even_with_weight_0() -> None:
     off = by("rank").model_copy(update={"weight": 0.0})
     assert label_features({"l": SEES, "c": by("level"), "o": off}) == {"a.level", "a.rank"}
+
+
+def test_the_encoder_is_not_given_labels(tmp_path: Path) -> None:
+    graph = world(tmp_path)
+    objectives: dict[str, Objective] = {"l": SEES, "c": by("level")}
+    specs = without_labels(InputReader(graph, CONFIG).specs, objectives)
+    assert [spec.name for spec in specs["a"]] == ["rank", "size", "activity"]
+    reader = TreeReader(graph, CONFIG, specs)
+    assert [spec.name for spec in reader.inputs.specs["a"]] == ["rank", "size", "activity"]
+    assert without_labels(InputReader(graph, CONFIG).specs, {"l": SEES}) == InputReader(graph, CONFIG).specs
 
 
 def test_link_predictions_are_divided_as_without_node_classification(tmp_path: Path) -> None:
@@ -190,7 +201,8 @@ class Tiny(nn.Module):
     def __init__(self, splits: dict[str, LabelSplit]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.table, self.heads = nn.Embedding(100, 8), heads(splits, 8)
+        self.table = nn.Embedding(100, 8)
+        self.heads = nn.ModuleDict({name: nn.Linear(8, part.num_classes) for name, part in splits.items()})
 
     def encoder(self, trees: Any) -> Tensor:
         vectors: Tensor = self.table(trees.gids)
