@@ -163,15 +163,35 @@ def test_full_sweeps_reach_the_fixed_point_and_the_implicit_gradient(symmetric: 
         if sweep % 7 == 0:
             memory.refresh()
         for batch in np.array_split(rng.permutation(60), 4):
-            ahead, back = memory.draws(batch, 100, sweep)
-            memory.forward(batch, inputs[batch], ahead)
-            memory.backward(batch, upstream[batch], back)
+            ahead, back = (draw(side, batch, 100, sweep) for side in (graph.forward, graph.backward))
+            if symmetric:
+                _, received = memory.both(batch, inputs[batch], ahead)
+            else:
+                received = memory.received(back)
+                memory.forward(batch, inputs[batch], ahead)
+            memory.backward(batch, upstream[batch], received)
     np.testing.assert_allclose(memory.vectors, exact.detach().numpy(), atol=1e-5)
     assert source.grad is not None
     np.testing.assert_allclose(memory.gradient, source.grad.numpy(), atol=1e-4)
     if not symmetric:  # the transpose matters
         wrong = fixed_point(graph.forward, upstream)
         assert np.abs(wrong - source.grad.numpy()).max() > 0.05
+
+
+def test_both_directions_at_once_are_the_same_as_one_after_the_other() -> None:
+    graph = random_graph()
+    rng = np.random.default_rng(6)
+    inputs = rng.standard_normal((60, 5)).astype(np.float32)
+    apart, together = Memory(graph, inputs, ALPHA), Memory(graph, inputs, ALPHA, Workers(2))
+    for memory in (apart, together):
+        memory.moving[:] = np.random.default_rng(7).standard_normal(memory.moving.shape)
+    rows = rng.permutation(60)[:33]
+    drawn = draw(graph.forward, rows, 3, 8)
+    received = apart.received(drawn)
+    vectors, both = together.both(rows, inputs[rows], drawn)
+    np.testing.assert_allclose(vectors, apart.forward(rows, inputs[rows], drawn), atol=1e-6)
+    np.testing.assert_allclose(both, received, atol=1e-6)
+    np.testing.assert_allclose(together.moving, apart.moving, atol=1e-6)
 
 
 def test_adam_on_rows_equals_torchs_sparse_adam() -> None:

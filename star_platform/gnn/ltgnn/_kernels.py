@@ -125,19 +125,59 @@ def draw(
 
 @kernel
 def aggregate(
-    counts: Any, neighbours: Any, weights: Any, vectors: Any, scale: Any, out: Any, first: Any, last: Any
+    counts: Any, neighbours: Any, weights: Any, moving: Any, part: Any, scale: Any, out: Any, first: Any, last: Any
 ) -> None:
-    """`out[b] += scale * sum over the drawn entries of weight * vectors[neighbour]`."""
-    dim = vectors.shape[1]
+    """`out[b] += scale * sum over the drawn entries of weight * moving[neighbour]`, of one half of `moving`.
+
+    Args:
+        counts: int64[b].
+        neighbours: int32[b, limit].
+        weights: float32[b, limit].
+        moving: float32[n, 2 x dim].
+        part: 0 for its first `dim` columns, 1 for the others.
+        scale: float32.
+        out: float32[b, dim].
+        first: first row handled.
+        last: end of the rows handled.
+    """
+    dim = out.shape[1]
     for b in range(first, last):
         row = out[b]
         for j in range(counts[b]):
             if b + 1 < last and j < counts[b + 1]:
-                prefetch(vectors, neighbours[b + 1, j])
+                prefetch(moving, neighbours[b + 1, j])
             weight = scale * weights[b, j]
-            other = vectors[neighbours[b, j]]
+            other = moving[neighbours[b, j], part * dim : (part + 1) * dim]
             for d in range(dim):
                 row[d] += weight * other[d]
+
+
+@kernel
+def aggregate_both(
+    counts: Any,
+    neighbours: Any,
+    weights: Any,
+    moving: Any,
+    scale: Any,
+    one: Any,
+    two: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """`aggregate` of the first half of `moving` into `one` and of the second into `two`, reading each row once."""
+    dim = one.shape[1]
+    for b in range(first, last):
+        row, other_row = one[b], two[b]
+        for j in range(counts[b]):
+            if b + 1 < last and j < counts[b + 1]:
+                prefetch(moving, neighbours[b + 1, j])
+            weight = scale * weights[b, j]
+            near = moving[neighbours[b, j]]
+            for d in range(dim):
+                row[d] += weight * near[d]
+            far = near[dim:]
+            for d in range(dim):
+                other_row[d] += weight * far[d]
 
 
 @kernel
@@ -153,27 +193,27 @@ def mix(rows: Any, aggregates: Any, scale: Any, own: Any, own_scale: Any, out: A
 
 
 @kernel
-def store_difference(rows: Any, vectors: Any, snapshot: Any, drift: Any) -> None:
-    """`drift[v] = vectors[b] - snapshot[v]`, v = rows[b]."""
+def store_difference(rows: Any, vectors: Any, snapshot: Any, moving: Any) -> None:
+    """`moving[v, :dim] = vectors[b] - snapshot[v]`, v = rows[b]."""
     dim = vectors.shape[1]
     for b in range(len(rows)):
         if b + _AHEAD < len(rows):
             prefetch(snapshot, rows[b + _AHEAD])
-            prefetch(drift, rows[b + _AHEAD])
+            prefetch(moving, rows[b + _AHEAD])
         v = rows[b]
         for d in range(dim):
-            drift[v, d] = vectors[b, d] - snapshot[v, d]
+            moving[v, d] = vectors[b, d] - snapshot[v, d]
 
 
 @kernel
-def store(rows: Any, vectors: Any, memory: Any) -> None:
-    """`memory[v] = vectors[b]`, v = rows[b]."""
-    dim = vectors.shape[1]
+def store_gradient(rows: Any, gradients: Any, moving: Any) -> None:
+    """`moving[v, dim:] = gradients[b]`, v = rows[b]."""
+    dim = gradients.shape[1]
     for b in range(len(rows)):
         if b + _AHEAD < len(rows):
-            prefetch(memory, rows[b + _AHEAD])
+            prefetch(moving, rows[b + _AHEAD])
         for d in range(dim):
-            memory[rows[b], d] = vectors[b, d]
+            moving[rows[b], dim + d] = gradients[b, d]
 
 
 @kernel

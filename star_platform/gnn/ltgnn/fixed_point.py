@@ -86,20 +86,30 @@ def draw(matrix: Csr, rows: Int64Array, neighbours: int, key: int, workers: Work
 
 
 class Memory:
-    """What is remembered of Z and G between steps: four float32 `[n, dim]` arrays.
+    """What is remembered of Z and G between steps: float32 `[n, dim]` each, four times.
 
-    `snapshot` is M_in, the memory as of the last refresh; `aggregate` is A~ M_in. Instead of Z_mem itself `drift` is
-    kept, Z_mem - M_in: a step reads it of every neighbour, so one array is gathered rather than two.
+    `snapshot` is M_in, the memory as of the last refresh; `aggregate` is A~ M_in. `moving [n, 2 dim]` holds what every
+    step reads of a neighbour, side by side, so that it is fetched once: Z_mem - M_in (`drift`) and G_mem (`gradient`).
     """
 
     def __init__(self, matrix: Propagation, inputs: Float32Array, alpha: float, workers: Workers = ALONE) -> None:
         """Start from `START_STEPS` of APPNP over the inputs, and from a gradient of zero."""
         self.matrix, self.alpha, self.workers = matrix, alpha, workers
+        self.dim = inputs.shape[1]
         self.snapshot = appnp(matrix.forward, inputs, alpha, START_STEPS, workers)
-        self.drift = np.zeros_like(inputs)
         self.aggregate = np.empty_like(inputs)
-        self.gradient = np.zeros_like(inputs)
+        self.moving = np.zeros((len(inputs), 2 * self.dim), dtype=np.float32)
         self.refresh()
+
+    @property
+    def drift(self) -> Float32Array:
+        """Z_mem - M_in, a view."""
+        return self.moving[:, : self.dim]
+
+    @property
+    def gradient(self) -> Float32Array:
+        """G_mem, a view."""
+        return self.moving[:, self.dim :]
 
     @property
     def vectors(self) -> Float32Array:
@@ -124,18 +134,45 @@ class Memory:
             inputs: float32[b, dim], E of these rows.
             drawn: of `matrix.forward`.
         """
-        out = np.empty_like(inputs)
-        keep, alpha = np.float32(1.0 - self.alpha), np.float32(self.alpha)
+        out, keep = np.empty_like(inputs), np.float32(1.0 - self.alpha)
 
         def work(first: int, last: int) -> None:
-            kernels.mix(rows, self.aggregate, keep, inputs, alpha, out, first, last)
-            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.drift, keep, out, first, last)
+            kernels.mix(rows, self.aggregate, keep, inputs, np.float32(self.alpha), out, first, last)
+            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.moving, 0, keep, out, first, last)
 
         self.workers.over(len(rows), work)
-        kernels.store_difference(rows, out, self.snapshot, self.drift)
+        kernels.store_difference(rows, out, self.snapshot, self.moving)
         return out
 
-    def backward(self, rows: Int64Array, gradient: Float32Array, drawn: Drawn) -> Float32Array:
+    def received(self, drawn: Drawn) -> Float32Array:
+        """`(1 - a) b A~^T_S G_mem`, what the drawn neighbours of `matrix.backward` send back; float32 `[b, dim]`."""
+        out, keep = np.zeros((len(drawn.counts), self.dim), dtype=np.float32), np.float32(1.0 - self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.moving, 1, keep, out, first, last)
+
+        self.workers.over(len(out), work)
+        return out
+
+    def both(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> tuple[Float32Array, Float32Array]:
+        """`forward` and `received` of the same rows of a symmetric matrix: neighbours are read once for both.
+
+        Neither needs the loss, so both can be read before it is known.
+        """
+        out, back = np.empty_like(inputs), np.zeros_like(inputs)
+        keep = np.float32(1.0 - self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.mix(rows, self.aggregate, keep, inputs, np.float32(self.alpha), out, first, last)
+            kernels.aggregate_both(
+                drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last
+            )
+
+        self.workers.over(len(rows), work)
+        kernels.store_difference(rows, out, self.snapshot, self.moving)
+        return out, back
+
+    def backward(self, rows: Int64Array, gradient: Float32Array, received: Float32Array) -> Float32Array:
         """One step of rows `[b]` towards G = dL/dE, float32 `[b, dim]`; the memory of these rows is replaced by it.
 
             G_B = (1 - a) b A~^T_S G_mem + a dL/dZ_B
@@ -146,21 +183,8 @@ class Memory:
         Args:
             rows: int64[b], distinct.
             gradient: float32[b, dim], dL/dZ of these rows.
-            drawn: of `matrix.backward`.
+            received: the first term, of `received` or `both`; overwritten.
         """
-        out = np.float32(self.alpha) * gradient
-        keep = np.float32(1.0 - self.alpha)
-
-        def work(first: int, last: int) -> None:
-            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.gradient, keep, out, first, last)
-
-        self.workers.over(len(rows), work)
-        kernels.store(rows, out, self.gradient)
-        return out
-
-    def draws(self, rows: Int64Array, neighbours: int, key: int) -> tuple[Drawn, Drawn]:
-        """The entries that a step sees going forward and backward; the same for symmetric weights."""
-        ahead = draw(self.matrix.forward, rows, neighbours, key, self.workers)
-        if self.matrix.backward is self.matrix.forward:
-            return ahead, ahead
-        return ahead, draw(self.matrix.backward, rows, neighbours, key, self.workers)
+        received += np.float32(self.alpha) * gradient
+        kernels.store_gradient(rows, received, self.moving)
+        return received

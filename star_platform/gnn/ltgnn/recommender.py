@@ -16,7 +16,7 @@ from star_platform.gnn import runtime
 from star_platform.gnn.ltgnn import _kernels as kernels
 from star_platform.gnn.ltgnn import losses, snapshots
 from star_platform.gnn.ltgnn.adam import RowAdam
-from star_platform.gnn.ltgnn.fixed_point import Memory, read_out, without_input
+from star_platform.gnn.ltgnn.fixed_point import Memory, draw, read_out, without_input
 from star_platform.gnn.ltgnn.interactions import Interactions
 from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array, Workers
 from star_platform.gnn.ltgnn.ranking import Ranked, ranked
@@ -162,9 +162,10 @@ class Recommender:
         rows = unique[: kernels.relabel(ids, self._stamps, unique, positions)]
         own = np.empty((len(rows), config.dim), dtype=np.float32)
         kernels.take(self.table, rows, own)
-        ahead, back = self.memory.draws(rows, config.neighbours, key)
+        drawn = draw(self.matrix.forward, rows, config.neighbours, key, self.workers)
         share = np.float32(config.own_share)
-        vectors = without_input(self.memory.forward(rows, own, ahead), own, config.own_share)
+        mixed, received = self.memory.both(rows, own, drawn)
+        vectors = without_input(mixed, own, config.own_share)
         places = positions[:size], positions[size : 2 * size], positions[2 * size :]
         if config.loss == "bpr":
             loss, gradient = losses.bpr(vectors, *places)
@@ -178,7 +179,7 @@ class Recommender:
                 ids=(users, others),
             )
         gradient /= 1 - share
-        update = self.memory.backward(rows, gradient, back)
+        update = self.memory.backward(rows, gradient, received)
         update -= share * gradient
         if config.l2:
             kernels.add_decay(positions, own, np.float32(config.l2 / size), update)

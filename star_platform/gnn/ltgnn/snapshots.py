@@ -28,8 +28,7 @@ def _arrays(run: Recommender) -> dict[str, Float32Array]:
         "adam.first": adam.first,
         "adam.second": adam.second,
         "memory.snapshot": memory.snapshot,
-        "memory.drift": memory.drift,
-        "memory.gradient": memory.gradient,
+        "memory.moving": memory.moving,
     }
 
 
