@@ -112,6 +112,8 @@ class Embedder:
 
     def __init__(self, graph: Graph, model: Model) -> None:
         self.graph, self.model = graph, model
+        self.device = runtime.device_of(model.config.device)
+        self.encoder = model.encoder.to(self.device)
         self.reader = TreeReader(graph, model.config, model.spec.inputs)
         if isinstance(graph, InductiveGraph):
             self.reader.inputs = InductiveReader(graph, model.config, model.spec.inputs)
@@ -128,7 +130,8 @@ class Embedder:
         pieces = [slice(first, min(first + size, len(gids))) for first in range(0, len(gids), size)]
         with runtime.torch_threads(self.model.config.threads), torch.inference_mode():
             for rows, trees in runtime.ahead(make, pieces):
-                yield rows, self.model.encoder(trees)[trees.seeds].numpy()
+                trees = runtime.moved(trees, self.device)
+                yield rows, self.encoder(trees)[trees.seeds].cpu().numpy()
 
     def everyone(self, node: str, moment: int, task: Task) -> Iterator[Part]:
         """`batches` of every node of one type at one moment."""

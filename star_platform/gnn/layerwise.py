@@ -71,6 +71,7 @@ class Layerwise:
         )
         self._hops, self._width = config.hops > 0, config.dim
         self._offsets = reader.adjacency.offsets
+        self._device = next(self.encoder.parameters()).device
 
     def run(self, nodes: Rows, identity: str, progress: Progress = SILENT) -> Matrix:
         """Compute the vectors of `nodes` (global ids, ascending), of the nodes below them what is needed for it.
@@ -141,7 +142,7 @@ class Layerwise:
             return t, self.reader.inputs.read(node, gids - self._offsets[t], times)
 
         def compute(made: tuple[int, Any]) -> Tensor:
-            encoded: Tensor = self.encoder.inputs[made[0]](made[1])
+            encoded: Tensor = self.encoder.inputs[made[0]](runtime.moved(made[1], self._device))
             return encoded
 
         return _Step("inputs", out, nodes, pieces, make, compute)
@@ -163,9 +164,9 @@ class Layerwise:
 
         def compute(made: tuple[Tensor, BlockTensors | None, tuple[int, ...]]) -> Tensor:
             rows, block, slices = made
-            rows = rows.bfloat16() if self.encoder.bf16 else rows
-            found = self.encoder.layer(tower, depth, rows, block, slices)
-            return self.encoder.finish([found] * len(self.encoder.towers), slices) if last else found.float()
+            rows = runtime.moved(rows.bfloat16() if self.encoder.bf16 else rows, self._device)
+            found = self.encoder.layer(tower, depth, rows, runtime.moved(block, self._device), slices)
+            return self.encoder.finish([found] * len(self.encoder.towers), slices) if last else found
 
         pieces = self.neighbourhoods.chunks(nodes) if self._hops else _cut(len(nodes))
         return _Step(f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, below, drops)
@@ -181,7 +182,7 @@ class Layerwise:
         flushed = time.monotonic()
         for done, made in enumerate(runtime.ahead(step.make, step.pieces[piece:]), piece + 1):
             rows = step.nodes[step.pieces[done - 1]]
-            out[rows] = step.compute(made).numpy()
+            out[rows] = step.compute(made).float().cpu().numpy()
             task.advance(len(rows))
             if time.monotonic() - flushed > FLUSH_SECONDS:
                 out.flush()

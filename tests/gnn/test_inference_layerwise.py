@@ -185,6 +185,18 @@ def test_equals_sampling_with_a_fan_out_beyond_every_degree(graph: Graph, tmp_pa
         np.testing.assert_allclose(rows, sampled, rtol=1e-5, atol=1e-5)
 
 
+def test_in_bfloat16_both_are_equally_far_from_float32(graph: Graph, tmp_path: Path) -> None:
+    model = model_of(graph, config(precision="bf16"))
+    embedder, found = Embedder(graph, model), layer_wise(graph, model, tmp_path / "work")
+    exact = dense(graph, model, MOMENT)
+    scale = np.abs(exact).max()
+    assert 1e-5 * scale < np.abs(found - exact).max() < 0.1 * scale
+    for node, rows in embedder.by_type(found):
+        count = graph.num_nodes(node)
+        sampled = embedder.vectors(node, np.arange(count), np.full(count, MOMENT))
+        np.testing.assert_allclose(rows, sampled, rtol=0.05, atol=0.05 * scale)
+
+
 def test_what_comes_later_changes_nothing(tmp_path: Path) -> None:
     early = planted_graph(tmp_path / "early")
     later = planted_graph(tmp_path / "later", extra=300, at=MOMENT)
