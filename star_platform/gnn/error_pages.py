@@ -80,4 +80,28 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         example="objectives:\n  seniority: {kind: node-classification, node: member, feature: member.seniority}",
         fix="Name a feature of `kind: categorical` of that node type, and check its `min_count`.",
     ),
+    "M020": ErrorPage(
+        "A graph has what the model does not know",
+        "Vectors for a newer graph can be made with a model that was trained before, as long as every node type and "
+        "relation of the graph was there when it was trained. One that came later has no weights in the model.",
+        fix="Run `star-platform release`: it trains a model that knows them.",
+    ),
+    "M021": ErrorPage(
+        "A graph lacks an input of the model",
+        "The model reads features, node types and ids as its training graph had them. In this graph one of them is "
+        "missing, or of another kind, type or width.",
+        fix="Declare it as it was in the model's release, or run `star-platform release`.",
+    ),
+    "M022": ErrorPage(
+        "Texts come from another encoder than the model's",
+        "A text's vector means something to a model only if it comes out of the encoder that made the texts of the "
+        "training graph: the same weights, and for `tfidf-svd` the same texts that it was fitted to.",
+        fix="Set `text:` in star.yaml back to what it was at the model's release, or run `star-platform release`.",
+    ),
+    "M025": ErrorPage(
+        "The optimiser state of id tables does not fit",
+        "With `id_optimizer: sparse` the tables of learned ids have an optimiser of their own, whose state lies in the "
+        "checkpoint beside the weights. It holds other tables, or tables of other sizes.",
+        fix="Remove the run's scratch folder and release again; only unfinished training is lost.",
+    ),
 }

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -23,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from star_platform.gnn import kernels
-from star_platform.gnn.buffers import BufferPool, as_array, at_once, over_rows
+from star_platform.gnn.buffers import BufferPool, as_array, over_rows
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.gathering import expand
+from star_platform.gnn.ids import IdTable, hashed_rows, text_bytes
 from star_platform.gnn.precision import Precision, dtype_of, layer_norm, matmul
 from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.storage import EdgeArrays, FeatureArray, Graph
 
-InputKind = Literal["dense", "categorical", "id", "activity", "code"]
+InputKind = Literal["dense", "categorical", "id", "hashed", "activity", "code"]
 SCALE_ROWS = 20_000
 """Rows from which the scale of a dense feature is measured."""
 ALIGNED_COLUMNS = 32
@@ -43,9 +43,9 @@ class InputSpec:
     name: str
     kind: InputKind
     columns: int
-    """Columns of the projection's input: with the missing flag; for `id` the width of the learned vector."""
+    """Columns of the projection's input: with the missing flag; for `id`, `hashed` the width of the learned vector."""
     rows: int = 0
-    """Rows of the table of an `id` or `categorical` input."""
+    """Rows of the table of an `id`, `hashed` or `categorical` input."""
     per_item: bool = False
     """Whether the value depends on the moment; else it is computed once per distinct node."""
     scale: float = 1.0
@@ -61,7 +61,8 @@ class TypeInputs:
     inverse: Tensor
     """int64[n]: row of each item among the distinct nodes; 0, 1, 2 ... when all are distinct."""
     values: tuple[Tensor, ...]
-    """By input: `[u, ...]`, or `[n, ...]` if per item; int64 codes or node indices, or float32 or bfloat16 columns."""
+    """By input: `[u, ...]`, or `[n, ...]` if per item; float32 or bfloat16 columns, int64 codes or node indices, and
+    for `hashed` the two rows of each."""
 
 
 class InputReader:
@@ -86,9 +87,15 @@ class InputReader:
         self.specs: dict[str, tuple[InputSpec, ...]] = {
             node: tuple(specs[node]) if specs is not None else self._measure(node, config) for node in graph.node_types
         }
+        self._hashed = {
+            node: hashed_rows(graph.ids(node), spec.rows // 2)
+            for node, found in self.specs.items()
+            for spec in found
+            if spec.kind == "hashed"
+        }
 
     def _measure(self, node: str, config: TrainingConfig) -> tuple[InputSpec, ...]:
-        found = [_feature_spec(feature, self._num_nodes[node]) for feature in self._features[node].values()]
+        found = [_feature_spec(feature, self._num_nodes[node], config) for feature in self._features[node].values()]
         if node in self._codes:
             found.append(InputSpec("identity code", "code", config.identity_codes))
         if config.activity and self._incoming[node]:
@@ -109,6 +116,8 @@ class InputReader:
     ) -> Tensor:
         if spec.kind == "id":
             return torch.from_numpy(nodes)
+        if spec.kind == "hashed":
+            return torch.from_numpy(self._hashed[node][nodes])
         feature = self._features[node].get(spec.name)
         if spec.kind == "categorical":
             assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
@@ -147,8 +156,10 @@ def _codes_at(values: NDArray[np.int32], rows: NDArray[np.int64]) -> NDArray[np.
     return codes
 
 
-def _feature_spec(feature: FeatureArray, num_nodes: int) -> InputSpec:
+def _feature_spec(feature: FeatureArray, num_nodes: int, config: TrainingConfig) -> InputSpec:
     versioned = feature.indptr is not None
+    if feature.kind == "id" and config.id_buckets:
+        return InputSpec(feature.name, "hashed", feature.dim, rows=2 * config.id_buckets)
     if feature.kind == "id":
         return InputSpec(feature.name, "id", feature.dim, rows=num_nodes + 1)
     if feature.kind == "categorical":
@@ -180,26 +191,28 @@ def read_activity(
 
 def id_codes(ids: pa.Array[Any], width: int) -> NDArray[np.float32]:
     """float32[n, width]: a random code of +1 and -1 per external id, the same in every release."""
-    text = ids.cast(pa.large_string())
-    _, ends, data = text.buffers()
-    first = text.offset
-    offsets = np.frombuffer(memoryview(ends or b""), dtype=np.int64)[first : first + len(text) + 1]
-    content = np.frombuffer(memoryview(data or b""), dtype=np.uint8)
-    return np.asarray(kernels.hash_codes(content, offsets, width))
+    return np.asarray(kernels.hash_codes(*text_bytes(ids), width))
 
 
 class TypeEncoder(nn.Module):
     """Adds the projections of the inputs of one node type: `[n, dim]`, bfloat16 or float32 by `precision`."""
 
     def __init__(
-        self, specs: Sequence[InputSpec], dim: int, id_dropout: float, precision: Precision = "float32"
+        self,
+        specs: Sequence[InputSpec],
+        dim: int,
+        id_dropout: float,
+        precision: Precision = "float32",
+        *,
+        sparse: bool = False,
     ) -> None:
+        """`sparse`: learned ids are moved by `ids.RowAdam`."""
         super().__init__()
         self.precision: Precision = precision
         self.specs = tuple(specs)
         self.id_dropout = id_dropout
         self.projections = nn.ParameterList()
-        self.tables = nn.ParameterDict()
+        self.tables = nn.ModuleDict()
         for place, spec in enumerate(self.specs):
             rows = spec.rows if spec.kind == "categorical" else spec.columns
             spread = 1.0 if spec.kind == "categorical" else spec.columns**-0.5
@@ -208,8 +221,10 @@ class TypeEncoder(nn.Module):
                 start = torch.Generator().manual_seed(torch.initial_seed() + rows)
             self.projections.append(nn.Parameter(torch.randn(rows, dim, generator=start) * spread))
             if spec.kind == "id":
-                self.tables[str(place)] = nn.Parameter(torch.randn(spec.rows, spec.columns))
+                self.tables[str(place)] = IdTable(spec.rows, spec.columns, sparse=sparse)
                 self.register_buffer(f"seen_{place}", torch.zeros(spec.rows - 1, dtype=torch.bool))
+            elif spec.kind == "hashed":
+                self.tables[str(place)] = IdTable(spec.rows, spec.columns, spread=2**-0.5, sparse=sparse)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, inputs: TypeInputs) -> Tensor:
@@ -239,7 +254,9 @@ class TypeEncoder(nn.Module):
             found: Tensor = functional.embedding(value, weight).to(dtype_of(self.precision))
             return found
         if spec.kind == "id":
-            value = functional.embedding(self._id_rows(place, spec, value), self.tables[str(place)])
+            value = self.tables[str(place)](self._id_rows(place, spec, value))
+        elif spec.kind == "hashed":
+            value = self.tables[str(place)](value.reshape(-1)).view(len(value), 2, -1).sum(dim=1)
         elif value.shape[1] > spec.columns:  # the zeros that a gathered row ends with
             weight = functional.pad(weight, (0, 0, 0, value.shape[1] - spec.columns))
         return matmul(value, weight, self.precision)
@@ -254,37 +271,12 @@ class TypeEncoder(nn.Module):
         if not self.training:
             return torch.where(seen[nodes], nodes, shared)
         seen[nodes] = True
-        return torch.where(torch.rand(len(nodes)) < self.id_dropout, shared, nodes)
+        return torch.where(torch.rand(len(nodes), device=nodes.device) < self.id_dropout, shared, nodes)
 
 
 def expanded(rows: Tensor, inputs: TypeInputs) -> Tensor:
-    """`[n, d]`: the row of each item, from `[u, d]` of the distinct nodes."""
-    if inputs.distinct == len(inputs.inverse):
-        return rows
-    if rows.device.type != "cpu":
-        return functional.embedding(inputs.inverse, rows)
-    found: Tensor = _Expanded.apply(rows, inputs.inverse)  # type: ignore[no-untyped-call]
-    return found
-
-
-class _Expanded(torch.autograd.Function):
-    """Its gradient is summed in float32 by ranges of columns, in the order of the items whatever the threads."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse)
-        ctx.distinct = len(rows)
-        return rows.index_select(0, inverse)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (inverse,), grad = ctx.saved_tensors, grads[0].contiguous()
-        width, total = grad.shape[1], torch.zeros(ctx.distinct, grad.shape[1])
-        threads = min(torch.get_num_threads(), max(1, width // ALIGNED_COLUMNS))
-        cuts = np.linspace(0, width, threads + 1).astype(np.int64).tolist()
-        given = (as_array(grad), inverse.numpy(), total.numpy())
-        at_once([partial(kernels.add_rows, a, b, *given) for a, b in pairwise(cuts)], threads)
-        return total.to(grad.dtype), None
+    """`[n, d]`: the row of each item, from `[u, d]` of the distinct nodes; themselves when all items are distinct."""
+    return rows if inputs.distinct == len(inputs.inverse) else expand(rows, inputs.inverse)
 
 
 def specs_to_json(specs: Mapping[str, Sequence[InputSpec]]) -> dict[str, list[dict[str, Any]]]:

@@ -147,3 +147,67 @@ def hash_codes(text: NDArray[np.uint8], ends: NDArray[np.int64], width: int) -> 
                 bits = bits ^ (bits >> np.uint64(31))
             codes[i, j] = 1.0 if (bits >> np.uint64(j % 64)) & np.uint64(1) else -1.0
     return codes
+
+
+@kernel
+def hash_rows(text: NDArray[np.uint8], ends: NDArray[np.int64], buckets: int) -> NDArray[np.int64]:
+    """int64[n, 2]: the lower half of a 64-bit hash modulo `buckets`, and `buckets` + the upper half modulo `buckets`.
+
+    The hash is FNV-1a of the bytes, mixed by splitmix64's finaliser, so that all bits depend on all bytes.
+    """
+    n = len(ends) - 1
+    rows = np.empty((n, 2), dtype=np.int64)
+    for i in range(n):
+        state = np.uint64(14695981039346656037)
+        for j in range(ends[i], ends[i + 1]):
+            state = (state ^ np.uint64(text[j])) * np.uint64(1099511628211)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+        rows[i, 0] = np.int64(state & np.uint64(0xFFFFFFFF)) % buckets
+        rows[i, 1] = buckets + np.int64(state >> np.uint64(32)) % buckets
+    return rows
+
+
+@fast_kernel
+def adam_rows(
+    begin: int,
+    end: int,
+    weight: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    grads: NDArray[np.float32],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    mass: NDArray[np.float32],
+    last: NDArray[np.int64],
+    step: int,
+    lr: float,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """One step of `ids.RowAdam` for `rows[begin:end]`, which are distinct; see there for the arrays."""
+    dim = weight.shape[1]
+    keep1, keep2, small = np.float32(1.0 - beta1), np.float32(1.0 - beta2), np.float32(epsilon)
+    log1, log2, log_shrink = np.log(beta1), np.log(beta2), np.log1p(-lr * weight_decay)
+    for i in range(begin, end):
+        ahead = i + AHEAD
+        if ahead < end:
+            expect(weight, rows[ahead], 0, dim)
+            expect(first, rows[ahead], 0, dim)
+            expect(second, rows[ahead], 0, dim)
+        row = rows[i]
+        gap = step - last[row]
+        decay1, decay2 = np.float32(np.exp(gap * log1)), np.float32(np.exp(gap * log2))
+        mass[row, 0] = decay1 * mass[row, 0] + keep1
+        mass[row, 1] = decay2 * mass[row, 1] + keep2
+        shrink = np.float32(np.exp((gap if last[row] > 0 else 1) * log_shrink))
+        length = np.float32(lr / mass[row, 0])
+        scale = np.float32(1.0 / mass[row, 1])
+        w, m, v, g = weight[row], first[row], second[row], grads[i]
+        for j in range(dim):
+            m[j] = decay1 * m[j] + keep1 * g[j]
+            v[j] = decay2 * v[j] + keep2 * g[j] * g[j]
+            w[j] = shrink * w[j] - length * m[j] / (np.sqrt(scale * v[j]) + small)
+        last[row] = step

@@ -85,7 +85,7 @@ def test_the_shared_id_row_is_trained(tmp_path: Path) -> None:
     encode = TypeEncoder(reader.specs["topic"], 8, 0.2)
     torch.manual_seed(0)
     encode.train()(reader.read("topic", np.arange(200), np.zeros(200, dtype=np.int64))).square().sum().backward()
-    gradient = encode.tables["0"].grad
+    gradient = encode.tables["0"].weight.grad
     assert gradient is not None
     touched = (gradient != 0).any(dim=1)
     assert touched[200]
