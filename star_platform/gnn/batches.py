@@ -142,7 +142,7 @@ class BatchMaker:
             self.reader.gids(self.edge.src, examples.src),
             self.reader.gids(self.edge.dst, examples.dst),
         )
-        src_seen, dst_seen = self._seen(examples)
+        src_seen, dst_seen = self._seen(examples, key.step)
         gids, times = [src, dst], [src_seen, dst_seen]
         labels = allowed = log_q = None
         if self._drawer is not None:
@@ -172,13 +172,16 @@ class BatchMaker:
         assert self._drawer is not None  # noqa: S101 - of these kinds
         rng = np.random.default_rng((self.config.seed, step, 1))
         chosen = np.sort(rng.integers(len(examples), size=self.config.negatives))
-        return self._drawer.draw(Wanted(examples.dst, self._seen(examples)[1], chosen), rng)
+        return self._drawer.draw(Wanted(examples.dst, self._seen(examples, step)[1], chosen), rng)
 
-    def _seen(self, examples: Examples) -> tuple[Int64Array, Int64Array]:
+    def _seen(self, examples: Examples, step: int) -> tuple[Int64Array, Int64Array]:
         """When sources and destinations are seen, int64[n] each; never after the example.
 
-        With grouping the examples of one source see it at the earliest of their moments, and so share its tree.
+        With grouping the examples of one source see it at the earliest of their moments, and so share its tree. In
+        validation all are seen at their own moment, as in evaluation, whatever makes training cheaper.
         """
+        if step >= VALIDATION_STEP:
+            return examples.times, examples.times
         if self.config.moment == "step":
             earliest = np.full(len(examples), examples.times.min(initial=NEVER))
             return earliest, earliest

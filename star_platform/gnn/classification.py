@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
 from star_platform.gnn._negative_kernels import hash_ids
-from star_platform.gnn.batches import Batch, StepKey, ordered_steps
+from star_platform.gnn.batches import VALIDATION_STEP, Batch, StepKey, ordered_steps
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputSpec
 from star_platform.gnn.split import Int64Array, boundaries, learnable, link_predictions, objective_examples
@@ -262,7 +262,7 @@ class ClassificationMaker:
         """Sample and read everything that a step needs; runs on the prefetch thread."""
         examples = self.examples.take(key.examples)
         times = examples.times
-        if self.config.moment == "step":
+        if self.config.moment == "step" and key.step < VALIDATION_STEP:
             times = np.full(len(examples), times.min())
         return Batch(
             objective=key.objective,

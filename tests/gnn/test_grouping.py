@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +64,7 @@ def seeds_of_an_epoch(graph: Graph, objective: LinkPrediction, config: TrainingC
     seeds = examples = 0
     for chunk in maker.epoch(np.random.default_rng(0)):
         part = maker.examples.take(chunk)
-        seen, _ = maker._seen(part)
+        seen, _ = maker._seen(part, 0)
         seeds += len(np.unique(np.stack([part.src, seen]), axis=1).T)
         examples += len(part)
     return seeds, examples
@@ -108,6 +109,15 @@ def test_moments_of_a_step_are_its_earliest(tmp_path: Path) -> None:
         assert set(recorder.asked[-1][1].tolist()) == {int(maker.examples.times[chunk].min())}
         assert batch.allowed is not None
         assert batch.allowed.any(dim=1).all()
+
+
+@pytest.mark.parametrize("saving", [{"grouping": True}, {"moment": "step"}])
+def test_validation_sees_every_example_at_its_own_moment(tmp_path: Path, saving: dict[str, Any]) -> None:
+    maker, recorder = maker_of(planted_graph(tmp_path), views(), FAST.model_copy(update=saving))
+    (key, *_) = Schedule({"views": maker}, 0).validation(200)
+    maker.make(key)
+    own = maker.examples.times[key.examples]
+    assert recorder.asked[-1][1][: 2 * len(own)].tolist() == [*own.tolist(), *own.tolist()]
 
 
 def test_grouped_epochs_repeat_themselves_and_differ(tmp_path: Path) -> None:
