@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from star_platform.compat.model import Float32Array, Vectors
 from star_platform.errors import CompatError
-from star_platform.graph._sampling_kernels import kernel, mix
+from star_platform.graph._choice_kernels import mix
+from star_platform.graph.kernels import kernel
 
 Int64Array = NDArray[np.int64]
 BLOCK = 16_384

@@ -55,7 +55,7 @@ class TypedLinear(nn.Module):
         """
         weight = self.weight.to(rows.dtype)
         shift = None if bias is None else bias.to(rows.dtype)
-        segments = rows.split([last - first for first, last in pairwise(slices)])  # its gradient is one concatenation
+        segments = torch.split(rows, [last - first for first, last in pairwise(slices)])  # its gradient is one concatenation
         parts = [
             part @ weight[t] if shift is None else torch.addmm(shift[t], part, weight[t])
             for t, part in enumerate(segments)

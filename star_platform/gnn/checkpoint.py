@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
+from star_platform.gnn.optimiser import Optimiser
 
 FILE = "checkpoint.safetensors"
 
@@ -32,17 +33,16 @@ class RunState:
     since_best: int = 0
     """Validations without a better one."""
     done: bool = False
+    fan_out: dict[str, Any] = field(default_factory=dict)
+    """State of the controller of an adaptive fan-out."""
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save(
-    folder: Path, state: RunState, model: nn.Module, best: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
-) -> None:
+def save(folder: Path, state: RunState, model: nn.Module, best: Mapping[str, Tensor], optimiser: Optimiser) -> None:
     """Write in one rename, after the bytes are on disk."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for place, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{place}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    tensors |= {f"optimiser.{name}": tensor for name, tensor in optimiser.state().items()}
     tensors["rng"] = torch.get_rng_state()
     target = folder / FILE
     draft = target.with_suffix(".draft")
@@ -58,7 +58,7 @@ def _metadata(state: RunState) -> dict[str, str]:
 
 
 def restore(
-    folder: Path, key: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, key: str, model: nn.Module, optimiser: Optimiser
 ) -> tuple[RunState, dict[str, Tensor]] | None:
     """Load the checkpoint of run `key` into model, optimiser and torch's random state; None where there is none.
 
@@ -81,17 +81,12 @@ def restore(
         ) from error
     if state.key != key:
         raise TrainingError("M007", f"{path} belongs to another run", hint=f"remove {folder}: it is only scratch")
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if rest:
             parts[part][rest] = tensor
     model.load_state_dict(parts["model"])
-    layout = optimizer.state_dict()
-    layout["state"] = {}
-    for name, tensor in parts["optimizer"].items():
-        place, _, moment = name.partition(".")
-        layout["state"].setdefault(int(place), {})[moment] = tensor
-    optimizer.load_state_dict(layout)
+    optimiser.restore(parts["optimiser"])
     torch.set_rng_state(tensors["rng"])
     return state, parts["best"]

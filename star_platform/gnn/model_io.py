@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.decoder import Decoder
+from star_platform.gnn.decoder import PairDecoder, decoder_for
 from star_platform.gnn.encoder import Encoder
 from star_platform.gnn.features import InputSpec, specs_from_json, specs_to_json
+from star_platform.gnn.trees import Trees
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.planning.canonical import digest
 
@@ -36,6 +38,8 @@ class ModelSpec:
     relations: Sequence[EdgeType]
     weighted: bool
     objectives: Mapping[str, EdgeType]
+    classes: Mapping[str, int] = field(default_factory=dict)
+    """Number of classes of each node classification."""
 
     def towers(self, config: TrainingConfig) -> tuple[int, ...]:
         """Which tower of a dual encoder each node type has: 1 for what is more often destination than source."""
@@ -47,7 +51,7 @@ class ModelSpec:
 
 
 class Model(nn.Module):
-    """The encoder of every node type, and a decoder per objective."""
+    """The encoder of every node type, a decoder per link prediction and a head per node classification."""
 
     def __init__(self, spec: ModelSpec, config: TrainingConfig) -> None:
         super().__init__()
@@ -57,16 +61,28 @@ class Model(nn.Module):
         )
         names = sorted(spec.objectives)
         self._places = {name: place for place, name in enumerate(names)}
-        self.decoders = nn.ModuleList(Decoder(config.dim, cosine=config.decoder == "cosine") for _ in names)
+        self.decoders = nn.ModuleList(decoder_for(config) for _ in names)
+        self.heads = nn.ModuleDict({name: nn.Linear(config.dim, spec.classes[name]) for name in sorted(spec.classes)})
 
-    def decoder(self, objective: str) -> Decoder:
+    def forward(self, trees: Trees) -> Tensor:
+        """The vectors of the seeds, float32 `[b, dim]`."""
+        return functional.embedding(trees.seeds, self.encoder(trees))
+
+    def decoder(self, objective: str) -> PairDecoder:
         """The decoder of an objective; raises TrainingError M010 for one that the model was not trained for."""
         if objective not in self._places:
             known = ", ".join(self._places)
             raise TrainingError("M010", f"the model has no objective {objective!r}", hint=f"it has {known}")
         found = self.decoders[self._places[objective]]
-        assert isinstance(found, Decoder)  # noqa: S101 - for the type checker
+        assert isinstance(found, PairDecoder)  # noqa: S101 - for the type checker
         return found
+
+    def head(self, objective: str) -> nn.Module:
+        """The linear head of a node classification; raises TrainingError M010 for one that is not known."""
+        if objective not in self.heads:
+            known = ", ".join(self.heads) or "none"
+            raise TrainingError("M010", f"the model has no node classification {objective!r}", hint=f"it has {known}")
+        return self.heads[objective]
 
 
 def new_model(spec: ModelSpec, config: TrainingConfig) -> Model:
@@ -87,6 +103,7 @@ def save_model(folder: Path, model: Model, weights: Mapping[str, Tensor]) -> Non
         "relations": [list(relation) for relation in spec.relations],
         "weighted": spec.weighted,
         "objectives": {name: list(edge) for name, edge in spec.objectives.items()},
+        "classes": dict(spec.classes),
     }
     (folder / CONFIG).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -105,6 +122,7 @@ def load_model(folder: Path, graph: Graph) -> Model:
             relations=tuple(EdgeType(*relation) for relation in content["relations"]),
             weighted=content["weighted"],
             objectives={name: EdgeType(*edge) for name, edge in content["objectives"].items()},
+            classes=content["classes"],
         )
         model = Model(spec, TrainingConfig.model_validate(content["training"]))
         model.load_state_dict(load_file(folder / WEIGHTS))

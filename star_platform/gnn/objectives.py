@@ -24,16 +24,14 @@ from star_platform.gnn.model_io import Model
 
 def score_pairs(model: Model, batch: Batch) -> Tensor:
     """Logits `[n]` of the batch's pairs."""
-    vectors = model.encoder(batch.trees)
-    seeds, n = functional.embedding(batch.trees.seeds, vectors), batch.size
-    return model.decoder(batch.objective).pairs(seeds[:n], seeds[n:])
+    vectors, n = model(batch.trees), batch.size
+    return model.decoder(batch.objective).pairs(vectors[:n], vectors[n:])
 
 
 def score_drawn(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the positives `[n]` and of the negatives `[n, m]`, and which of these count."""
     assert batch.allowed is not None  # noqa: S101 - set wherever negatives are drawn
-    vectors = functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
-    n = batch.size
+    vectors, n = model(batch.trees), batch.size
     src, dst = vectors[:n], vectors[n : 2 * n]
     decoder = model.decoder(batch.objective)
     return decoder.pairs(src, dst), decoder.all_pairs(src, dst if batch.in_batch else vectors[2 * n :]), batch.allowed
@@ -72,8 +70,7 @@ def drawn_loss(
 
 def classification_logits(model: Model, batch: Batch) -> Tensor:
     """Logits `[n, classes]` of the batch's nodes, from the linear head `model.heads[objective]`."""
-    vectors = functional.embedding(batch.trees.seeds, model.encoder(batch.trees))
-    logits: Tensor = model.get_submodule(f"heads.{batch.objective}")(vectors)
+    logits: Tensor = model.head(batch.objective)(model(batch.trees))
     return logits
 
 

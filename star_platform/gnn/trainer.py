@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,34 @@ from star_platform.errors import TrainingError
 from star_platform.gnn import checkpoint, runtime
 from star_platform.gnn.aligner import AlignBatch, Aligner
 from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, settled
-from star_platform.gnn.batches import Batch, BatchMaker, Schedule, StepKey
+from star_platform.gnn.batches import Batch, StepKey
+from star_platform.gnn.classification import label_features
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.model_io import ModelSpec, new_model, save_model
-from star_platform.gnn.objectives import auc, drawn_loss, labelled_loss, score_drawn, score_pairs
-from star_platform.gnn.split import TimeSplit, check_trainable, join, split
+from star_platform.gnn.objectives import (
+    UncertaintyWeights,
+    classification_loss,
+    drawn_loss,
+    labelled_loss,
+    score_drawn,
+    score_pairs,
+)
+from star_platform.gnn.optimiser import Optimiser
+from star_platform.gnn.tasks import Tasks
 from star_platform.gnn.trees import TreeReader
+from star_platform.gnn.validation import validate
 from star_platform.graph.storage import Graph
 from star_platform.planning.canonical import digest
 from star_platform.progress import SILENT, Progress, Task
-from star_platform.signals.model import LinkPrediction
+from star_platform.signals.model import Objective
 
-MAX_NEGATIVES_SCORED = 64
-"""Negatives per step whose scores enter the validation AUC."""
 HISTORY = "history.json"
+WEIGHTS_OF_OBJECTIVES = "uncertainty"
 
 
 def train(
     graph: Graph,
-    objectives: Mapping[str, LinkPrediction],
+    objectives: Mapping[str, Objective],
     config: TrainingConfig,
     work_dir: Path,
     out_dir: Path,
@@ -51,8 +61,9 @@ def train(
         Facts for the manifest: examples per objective and part, boundaries, best validation, steps.
 
     Raises:
-        TrainingError: M001-M004 for objectives that cannot be trained, M005 when the loss is not finite, M006 when an
-            objective has no validation examples, M007 for a checkpoint of another run, M011 for an unusable alignment.
+        TrainingError: M001-M004, M013 for objectives that cannot be trained, M005 when the loss is not finite, M006
+            when an objective has no validation examples, M007 for a checkpoint of another run, M011 for an unusable
+            alignment.
     """
     runtime.keep_freed_memory()
     with runtime.torch_threads(config.threads):
@@ -65,49 +76,40 @@ class Trainer:
     def __init__(
         self,
         graph: Graph,
-        objectives: Mapping[str, LinkPrediction],
+        objectives: Mapping[str, Objective],
         config: TrainingConfig,
         alignment: Alignment | None = None,
     ) -> None:
         self.config = config
-        self.splits = split(graph, objectives, config)
-        self.weights = {name: objectives[name].weight for name in self.splits}
-        active = {name: part for name, part in self.splits.items() if self.weights[name] > 0}
-        if not active:
-            raise TrainingError("M001", "every objective has weight 0", hint="give one of them a positive weight")
-        for name, part in active.items():
-            check_trainable(name, part)
-        self.reader = reader = TreeReader(graph, config)
-        self.model = new_model(_model_spec(graph, reader, self.splits), config)
-        start = next(iter(self.splits.values())).validation_start
-        self.aligner = Aligner.of(alignment, graph, reader, start, config)
-
-        def schedule(validate: bool) -> Schedule:
-            makers = {}
-            for name, part in active.items():
-                examples, known = part.train, part.train
-                if validate:
-                    examples, known = part.validation, join(part.train, part.validation)
-                makers[name] = BatchMaker(graph, reader, objectives[name], part.edge, examples, known, config)
-            return Schedule(makers, config.seed)
-
-        self.training, self.validating = schedule(validate=False), schedule(validate=True)
+        self.device = runtime.device_of(config.device)
+        self.tasks = tasks = Tasks.of(graph, objectives, config)
+        self.reader = TreeReader(graph, config, labels=label_features(objectives))
+        self.model = new_model(_model_spec(graph, self.reader, tasks), config)
         self.learned = nn.ModuleDict({"model": self.model})  # all that the optimiser moves and a checkpoint holds
-        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters())}]
         key: dict[str, Any] = {"graph": graph.content_hash, "config": config, "objectives": dict(objectives)}
+        self.aligner = Aligner.of(alignment, graph, self.reader, tasks.validation_start, config)
         if self.aligner is not None:
             self.learned[NAME] = self.aligner
-            groups.append({"params": list(self.aligner.parameters()), "weight_decay": 0.0})
             key[NAME] = self.aligner.alignment.fingerprint
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.uncertainty: UncertaintyWeights | None = None
+        if config.objective_weights == "uncertainty":
+            self.uncertainty = UncertaintyWeights(tasks.weights)
+            self.learned[WEIGHTS_OF_OBJECTIVES] = self.uncertainty
+        self.learned.to(self.device)
+        self.training = tasks.schedule(graph, self.reader, config, validate=False)
+        self.validating = tasks.schedule(graph, self.reader, config, validate=True)
+        undecayed = [module for name, module in self.learned.items() if name != "model"]
+        self.optimiser = Optimiser(self.learned, undecayed, config)
         self.key = digest(key)
+
+    # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self, work_dir: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         """Train to the end, from the checkpoint in `work_dir` if there is one."""
         work_dir.mkdir(parents=True, exist_ok=True)
-        restored = checkpoint.restore(work_dir, self.key, self.learned, self.optimizer)
+        restored = checkpoint.restore(work_dir, self.key, self.learned, self.optimiser)
         state, best = restored or (checkpoint.RunState(self.key), {})
-        examples = sum(len(part.train) for name, part in self.splits.items() if self.weights[name] > 0)
+        examples = self.tasks.examples
         with progress.task("train", total=examples * self.config.max_epochs, unit="examples") as task:
             task.advance(examples * state.epoch)
             while not state.done:
@@ -125,15 +127,15 @@ class Trainer:
         """The rest of the epoch that `state` is in, with its validations; returns the best weights so far."""
         steps = self.training.epoch(state.epoch)
         every = max(1, math.ceil(len(steps) * self.config.validate_every))
-        while not state.done and state.step < len(steps):
+        while not state.done:
             until = min(len(steps), (state.step // every + 1) * every)
             losses = self._stretch(steps[state.step : until], task)
             state.step = until
-            best = self._validated(state, best, losses, at=state.epoch + state.step / len(steps), task=task)
-            if state.step == len(steps):
+            best = self._validated(state, best, losses, at=state.epoch + until / len(steps), task=task)
+            if until == len(steps):
                 state.epoch, state.step = state.epoch + 1, 0
             state.done = state.epoch >= self.config.max_epochs or state.since_best >= self.config.patience
-            checkpoint.save(work_dir, state, self.learned, best, self.optimizer)
+            checkpoint.save(work_dir, state, self.learned, best, self.optimiser)
             if state.step == 0:
                 break
         return best
@@ -141,24 +143,30 @@ class Trainer:
     def _stretch(self, steps: Sequence[StepKey], task: Task) -> dict[str, list[float]]:
         """The steps from one validation to the next; the losses by name."""
         losses: dict[str, list[float]] = {}
-        size = self.config.gradient_batches
+        size, clock = self.config.gradient_batches, self.reader.clock
+        began, seen = time.perf_counter(), 0
         for number, (batch, aligned) in enumerate(runtime.ahead(self._made, steps)):
             first = number - number % size
-            share = 1.0 / (min(first + size, len(steps)) - first)
-            found = self._step(batch, aligned, share=share, first=number == first, last=number + 1 == first + size)
-            if number + 1 == len(steps) and (number + 1) % size:
-                self._move()
+            last = min(first + size, len(steps))
+            with clock.measured("compute"):
+                found = self._step(
+                    batch, aligned, share=1 / (last - first), first=number == first, last=number + 1 == last
+                )
             for name, value in found.items():
                 losses.setdefault(name, []).append(value)
+            seen += batch.size
             task.advance(batch.size)
+        task.note(examples_per_s=seen / (time.perf_counter() - began), **shares(clock.taken()))
         return losses
 
     def _made(self, key: StepKey) -> tuple[Batch, AlignBatch | None]:
         return self.training.make(key), None if self.aligner is None else self.aligner.make(key.step)
 
+    # --- a step -------------------------------------------------------------------------------------------------------
+
     def _step(
         self,
-        batch: Batch,
+        made: Batch,
         aligned: AlignBatch | None = None,
         *,
         share: float = 1.0,
@@ -171,11 +179,13 @@ class Trainer:
         """
         self.model.train()
         if first:
-            self.optimizer.zero_grad(set_to_none=True)
-        losses, weights = {batch.objective: self.loss(batch)}, {batch.objective: self.weights[batch.objective]}
+            self.optimiser.zero_grad()
+        batch = runtime.moved(made, self.device)
+        losses = {batch.objective: self.loss(batch)}
+        total = self._weighted(losses)
         if self.aligner is not None and aligned is not None:
-            losses[LOSS] = self.aligner.loss(self.model.encoder, aligned)
-            weights[LOSS] = self.aligner.alignment.weight
+            losses[LOSS] = self.aligner.loss(self.model.encoder, runtime.moved(aligned, self.device))
+            total = total + losses[LOSS] * self.aligner.alignment.weight
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
@@ -184,22 +194,28 @@ class Trainer:
                     f"the loss of {name!r} is not finite",
                     hint="lower `lr`, and look for extreme values among the features",
                 )
-        total = torch.stack([loss * weights[name] for name, loss in losses.items()]).sum() * share
-        total.backward()  # type: ignore[no-untyped-call]
+        (total * share).backward()  # type: ignore[no-untyped-call]
         if last:
-            self._move()
+            self.optimiser.step()
         return values
 
-    def _move(self) -> None:
-        nn.utils.clip_grad_norm_(self.learned.parameters(), 5.0)
-        self.optimizer.step()
+    def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """(7): the sum over objectives of lambda L."""
+        if self.uncertainty is not None:
+            found: Tensor = self.uncertainty(losses)
+            return found
+        return torch.stack([loss * self.tasks.weights[name] for name, loss in losses.items()]).sum()
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of one batch, before the objective's weight."""
+        if batch.targets is not None:
+            return classification_loss(self.model, batch)
         if batch.labels is not None:
             return labelled_loss(score_pairs(self.model, batch), batch.labels)
         positive, negative, allowed = score_drawn(self.model, batch)
         return drawn_loss(positive, negative, allowed, batch.log_q, self.config.loss)
+
+    # --- validation ---------------------------------------------------------------------------------------------------
 
     def _validated(
         self,
@@ -210,8 +226,8 @@ class Trainer:
         task: Task,
     ) -> dict[str, Tensor]:
         aucs = self.validate()
-        total = sum(self.weights[name] for name in aucs)
-        mean = sum(self.weights[name] * value for name, value in aucs.items()) / total
+        total = sum(self.tasks.weights[name] for name in aucs)
+        mean = sum(self.tasks.weights[name] * value for name, value in aucs.items()) / total
         means = {name: float(np.mean(values)) for name, values in sorted(losses.items())}
         state.history.append({"epoch": round(at, 6), "auc": mean, "auc_by_objective": aucs, "train_loss": means})
         task.note(loss=float(np.mean(list(means.values()))), val_auc=mean)
@@ -227,65 +243,47 @@ class Trainer:
         return self.aligner is None or settled(at, self.config.max_epochs)
 
     def validate(self) -> dict[str, float]:
-        """AUC of each objective on its validation examples, point in time, with negatives drawn the same way."""
-        self.model.eval()
-        positives: dict[str, list[Tensor]] = {}
-        negatives: dict[str, list[Tensor]] = {}
-        with torch.inference_mode():
-            for batch in runtime.ahead(
-                self.validating.make, self.validating.validation(self.config.validation_examples)
-            ):
-                if batch.labels is not None:
-                    scores = score_pairs(self.model, batch)
-                    positive, negative = scores[batch.labels > 0], scores[batch.labels <= 0]
-                else:
-                    positive, all_, allowed = score_drawn(self.model, batch)
-                    stride = max(1, all_.shape[1] // MAX_NEGATIVES_SCORED)
-                    negative = all_[:, ::stride][allowed[:, ::stride]]
-                positives.setdefault(batch.objective, []).append(positive)
-                negatives.setdefault(batch.objective, []).append(negative)
-        return {
-            name: auc(torch.cat(positives[name]).numpy(), torch.cat(negatives[name]).numpy())
-            for name in sorted(positives)
-        }
+        """AUC of each objective on its validation examples."""
+        keys = self.validating.validation(self.config.validation_examples)
+        found = validate(self.model, self.validating.make, keys, self.device)
+        self.reader.clock.taken()  # not of training
+        return found
 
     def _details(self, state: checkpoint.RunState) -> dict[str, Any]:
         chosen = max(
             (entry for entry in state.history if self._eligible(entry["epoch"])), key=lambda entry: entry["auc"]
         )
-        first = next(iter(self.splits.values()))
         return {
-            "objectives": {
-                name: {
-                    "edge": list(part.edge),
-                    "weight": self.weights[name],
-                    "train": len(part.train),
-                    "validation": len(part.validation),
-                    "test": len(part.test),
-                }
-                for name, part in self.splits.items()
-            },
-            "validation_start": first.validation_start,
-            "test_start": first.test_start,
+            "objectives": self.tasks.details(),
+            "validation_start": self.tasks.validation_start,
+            "test_start": self.tasks.test_start,
             "best_epoch": chosen["epoch"],
             "validation_auc": chosen["auc"],
             "validation_auc_by_objective": chosen["auc_by_objective"],
             "validations": len(state.history),
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            **({} if self.uncertainty is None else {"learned_weights": self.uncertainty.learned()}),
             **({} if self.aligner is None else {NAME: self.aligner.details()}),
             "false_negatives": "known positives of training are never drawn as negatives; unknown ones may be",
         }
+
+
+def shares(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Of sampling, gathering and computing in the sum of all three."""
+    total = sum(seconds.values())
+    return {name: seconds.get(name, 0.0) / total for name in ("sample", "gather", "compute")} if total else {}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _model_spec(graph: Graph, reader: TreeReader, splits: Mapping[str, TimeSplit]) -> ModelSpec:
+def _model_spec(graph: Graph, reader: TreeReader, tasks: Tasks) -> ModelSpec:
     return ModelSpec(
         graph=graph.content_hash,
         inputs=reader.inputs.specs,
         relations=reader.relations,
         weighted=reader.weighted,
-        objectives={name: part.edge for name, part in splits.items()},
+        objectives={name: part.edge for name, part in tasks.links.items()},
+        classes={name: part.num_classes for name, part in tasks.labels.items()},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from star_platform.gnn.clock import Clock
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputReader, InputSpec, TypeInputs
 from star_platform.graph.adjacency import Adjacency
-from star_platform.graph.sampling import Block, NeighbourSampler, Sample
+from star_platform.graph.derived import ppr_edges
+from star_platform.graph.sampling import Block, FanOut, NeighbourSampler, Sample, Strategy
 from star_platform.graph.storage import EdgeType, Graph
 
 
@@ -60,15 +61,36 @@ class TreeReader:
     """Samples seeds at moments and reads what the encoder needs about them."""
 
     def __init__(
-        self, graph: Graph, config: TrainingConfig, specs: Mapping[str, Sequence[InputSpec]] | None = None
+        self,
+        graph: Graph,
+        config: TrainingConfig,
+        specs: Mapping[str, Sequence[InputSpec]] | None = None,
+        labels: Collection[str] = (),
     ) -> None:
-        self.adjacency = Adjacency.of(graph, config.budget)
+        """`specs` of a trained model; where there are none, features named in `labels` (`node.name`) are left out."""
+        by_rank = config.strategy == "ppr"
+        self.adjacency = ppr_edges(graph, config.budget) if by_rank else Adjacency.of(graph, config.budget)
+        self._strategy: Strategy = "latest" if config.strategy == "ppr" else config.strategy
+        self._config = config
         self.clock = Clock()
         self._target = config.target_in_attention
-        self.sampler = NeighbourSampler(self.adjacency, config.fan_outs, config.strategy, config.seed, layout="ragged")
+        self.sampler = self._sampler(config.fan_outs)
         self.inputs = InputReader(graph, config, specs)
+        if specs is None and labels:
+            self.inputs.specs = {
+                node: tuple(spec for spec in found if f"{node}.{spec.name}" not in labels)
+                for node, found in self.inputs.specs.items()
+            }
         self._offsets = self.adjacency.offsets
         self._node_types = self.adjacency.node_types
+
+    def _sampler(self, fan_outs: Sequence[FanOut]) -> NeighbourSampler:
+        config = self._config
+        return NeighbourSampler(self.adjacency, fan_outs, self._strategy, config.seed, "ragged", config.window_us)
+
+    def set_fan_outs(self, fan_outs: Sequence[FanOut]) -> None:
+        """Draw as many neighbours from now on; not while another thread reads."""
+        self.sampler = self._sampler(fan_outs)
 
     @property
     def weighted(self) -> bool:

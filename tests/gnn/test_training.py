@@ -120,14 +120,14 @@ def test_objectives_are_interleaved_by_batch(graph: Graph) -> None:
     trainer = Trainer(graph, {"views": views(), "applied": applied()}, SHORT)
     names = [key.objective for key in trainer.training.epoch(0)]
     assert sum(one != other for one, other in pairwise(names)) >= 4
-    for name, part in trainer.splits.items():
+    for name, part in trainer.tasks.links.items():
         seen = np.concatenate([key.examples for key in trainer.training.epoch(1) if key.objective == name])
         assert np.array_equal(np.sort(seen), np.arange(len(part.train)))
 
 
 def test_negatives_are_neither_known_nor_later_than_the_example(graph: Graph) -> None:
     trainer = Trainer(graph, {"views": views(), "batch": views("in-batch")}, SHORT)
-    for name, part in trainer.splits.items():
+    for name, part in trainer.tasks.links.items():
         train_pairs = set(zip(part.train.src.tolist(), part.train.dst.tolist(), strict=True))
         key = next(key for key in trainer.training.epoch(0) if key.objective == name)
         maker = trainer.training._makers[name]
