@@ -46,7 +46,7 @@ class ExtendedGraph(Graph):
         super().__init__(base)
         self.base_fingerprint = base.fingerprint
         self.fingerprint = _combined(base.fingerprint, derived.fingerprint)
-        self.content_hash = _combined(base.content_hash, derived.content_hash)
+        self.content_hash = _combined(self.content_hash, derived.content_hash)
         self.manifest = {**base.details, "edges": {**base.details["edges"], **derived.details["edges"]}}
         self._derived_path = derived.path
         self._derived = frozenset(derived.details["edges"])
