@@ -11,7 +11,7 @@ ends: training nodes where validation starts, validation nodes where the test st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ from star_platform.errors import TrainingError
 from star_platform.gnn._negative_kernels import hash_ids
 from star_platform.gnn.batches import VALIDATION_STEP, Batch, StepKey, ordered_steps
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.features import InputSpec
 from star_platform.gnn.split import Int64Array, boundaries, learnable, link_predictions, objective_examples
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import FeatureArray, Graph
@@ -91,17 +90,6 @@ def classifications(objectives: Mapping[str, Objective]) -> dict[str, NodeClassi
 def label_features(objectives: Mapping[str, Objective]) -> frozenset[str]:
     """Features, by full name, that some objective predicts and that are therefore no input of the model."""
     return frozenset(each.feature for each in classifications(objectives).values())
-
-
-def without_labels(
-    specs: Mapping[str, Sequence[InputSpec]], objectives: Mapping[str, Objective]
-) -> dict[str, tuple[InputSpec, ...]]:
-    """The inputs of every node type but for labels: what a `TreeReader` is to read for these objectives."""
-    labels = label_features(objectives)
-    return {
-        node: tuple(spec for spec in found if spec.kind != "categorical" or f"{node}.{spec.name}" not in labels)
-        for node, found in specs.items()
-    }
 
 
 def label_array(graph: Graph, name: str, objective: NodeClassification) -> FeatureArray:

@@ -22,10 +22,8 @@ from star_platform.gnn.classification import (
     id_shares,
     label_features,
     split_labels,
-    without_labels,
 )
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.features import InputReader
 from star_platform.gnn.model_io import Model
 from star_platform.gnn.objectives import classification_logits, classification_loss
 from star_platform.gnn.split import split
@@ -68,11 +66,9 @@ def test_labels_are_no_inputs_even_with_weight_0() -> None:
 def test_the_encoder_is_not_given_labels(tmp_path: Path) -> None:
     graph = world(tmp_path)
     objectives: dict[str, Objective] = {"l": SEES, "c": by("level")}
-    specs = without_labels(InputReader(graph, CONFIG).specs, objectives)
-    assert [spec.name for spec in specs["a"]] == ["rank", "size", "activity"]
-    reader = TreeReader(graph, CONFIG, specs)
+    assert [spec.name for spec in TreeReader(graph, CONFIG).inputs.specs["a"]] == ["level", "rank", "size", "activity"]
+    reader = TreeReader(graph, CONFIG, labels=label_features(objectives))
     assert [spec.name for spec in reader.inputs.specs["a"]] == ["rank", "size", "activity"]
-    assert without_labels(InputReader(graph, CONFIG).specs, {"l": SEES}) == InputReader(graph, CONFIG).specs
 
 
 def test_link_predictions_are_divided_as_without_node_classification(tmp_path: Path) -> None:
@@ -204,9 +200,12 @@ class Tiny(nn.Module):
         self.table = nn.Embedding(100, 8)
         self.heads = nn.ModuleDict({name: nn.Linear(8, part.num_classes) for name, part in splits.items()})
 
-    def encoder(self, trees: Any) -> Tensor:
+    def forward(self, trees: Any) -> Tensor:
         vectors: Tensor = self.table(trees.gids)
         return vectors
+
+    def head(self, objective: str) -> nn.Module:
+        return self.heads[objective]
 
 
 def test_the_loss_is_cross_entropy_of_its_own_head(tmp_path: Path) -> None:
