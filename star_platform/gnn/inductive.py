@@ -139,9 +139,16 @@ def load_inductive(folder: Path, trained_on: Graph, graph: Graph) -> tuple[Model
 
     Raises:
         TrainingError: M008, M009 as `load_model`; M020 the graph has a node type or relation that the model does not
-            know; M021 it lacks an input; M022 its texts come from another encoder.
+            know; M021 it lacks an input; M022 its texts come from another encoder; M023 the model is one of LTGNN.
     """
-    model, seen = load_model(folder, trained_on), InductiveGraph(graph, trained_on)
+    model = load_model(folder, trained_on)
+    if model.config.encoder == "ltgnn":
+        raise TrainingError(
+            "M023",
+            "the model propagates over the graph that it was trained on, and cannot embed another one",
+            hint="run `star-platform release`, or train with `encoder: attention` or `mean` where refreshes are wanted",
+        )
+    seen = InductiveGraph(graph, trained_on)
     for encoder in model.encoder.inputs:
         for place, spec in enumerate(encoder.specs):  # type: ignore[arg-type]  # a tuple of specs
             if spec.kind == "id":

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from star_platform.errors import TrainingError
+from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.inductive import load_inductive
 from star_platform.gnn.inference import Embedder
 from star_platform.gnn.model_io import Model, ModelSpec, load_model, new_model, save_model
@@ -83,12 +84,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Graph, Path]:
     return graph, folder
 
 
-def random_model(graph: Graph) -> Model:
+def random_model(graph: Graph, settings: TrainingConfig = SETTINGS) -> Model:
     import torch
 
-    reader = TreeReader(graph, SETTINGS)
+    reader = TreeReader(graph, settings)
     spec = ModelSpec(graph.content_hash, reader.inputs.specs, reader.relations, reader.weighted, {})
-    model = new_model(spec, SETTINGS)
+    model = new_model(spec, settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -218,3 +219,32 @@ def test_texts_of_another_encoder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"job\.text") as refused:
         load_inductive(folder, graph, texts("other", "tfidf"))
     assert refused.value.code == "M022"
+
+
+def test_a_model_of_ltgnn_is_refused(
+    trained: tuple[Graph, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from star_platform.gnn import inductive
+
+    graph, folder = trained
+    model = load_model(folder, graph)
+    model.config = SETTINGS.model_copy(update={"encoder": "ltgnn"})
+    monkeypatch.setattr(inductive, "load_model", lambda *_: model)
+    with pytest.raises(TrainingError) as refused:
+        load_inductive(folder, graph, compiled(tmp_path / "again"))
+    assert refused.value.code == "M023"
+
+
+def test_hashed_ids_go_by_external_id(tmp_path: Path) -> None:
+    """No row is anybody's own, so nothing is translated, and whoever comes has rows."""
+    settings = SETTINGS.model_copy(update={"id_buckets": 4})
+    graph = compiled(tmp_path / "first")
+    model = random_model(graph, settings)
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", model, model.state_dict())
+    other = compiled(tmp_path / "second", views=NEWCOMERS, skills=MORE_SKILLS)
+    model, seen = load_inductive(tmp_path / "model", graph, other)
+    before = vectors(Embedder(graph, load_model(tmp_path / "model", graph)), "job")
+    after = vectors(Embedder(seen, model), "job")
+    np.testing.assert_allclose(after["j7"], before["j7"], rtol=1e-5, atol=1e-5)
+    assert np.isfinite(after["j2"]).all()

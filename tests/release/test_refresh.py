@@ -23,6 +23,7 @@ from star_platform.publishing.writers import DirectWriter
 from star_platform.release import LEASE
 from star_platform.release.refresh import Refreshed, RefreshWish
 from tests.publishing.stores import use_store
+from tests.release.conftest import FIRST, make_project
 
 LATER = datetime.fromtimestamp(AS_OF / 1e6, UTC) + timedelta(days=3)
 SINCE = AS_OF + 86_400_000_000
@@ -199,6 +200,25 @@ def test_redis(market: Project, ids: list[int], redis_url: str) -> None:
     done = Project.open(market.root).refresh(WISH)
     assert (done.new, done.changed, done.written, done.removed) == (2, 2, 4, 1)
     assert Project.open(market.root).refresh(WISH).written == 0
+
+
+@pytest.mark.slow
+def test_derived_edges_and_layer_wise_vectors(tmp_path: Path) -> None:
+    """Edges that are computed from the graph are computed anew, and all neighbours are seen, as the release did it."""
+    project = make_project(tmp_path / "market")
+    path = project.root / "star.yaml"
+    path.write_text(
+        path.read_text().replace("threads: 1}\nev", "threads: 1, inference: layer-wise, densify: {neighbours: 3}}\nev")
+    )
+    assert Project.open(project.root).release(only=FIRST) is not None
+    same = Project.open(project.root).refresh(RefreshWish("member", 0))
+    assert (same.embedded, same.written) == (same.changed, 0)
+    assert same.embedded > 250
+    ids = members(project)
+    days_later(project.root, ids)
+    done = Project.open(project.root).refresh(WISH)
+    assert (done.new, done.changed, done.written, done.removed) == (2, 2, 4, 1)
+    assert Project.open(project.root).refresh(WISH).written == 0
 
 
 def _embedded(project: Project) -> Path:
