@@ -98,10 +98,31 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "training graph: the same weights, and for `tfidf-svd` the same texts that it was fitted to.",
         fix="Set `text:` in star.yaml back to what it was at the model's release, or run `star-platform release`.",
     ),
+    "M023": ErrorPage(
+        "A model of LTGNN embeds its own graph only",
+        "LTGNN's vectors are the fixed point of a propagation over the whole training graph, so a refresh, which "
+        "embeds some entities of a newer graph, has nothing to start from.",
+        example="training: {encoder: ltgnn}",
+        fix="Run `star-platform release` for new vectors, or train with `encoder: attention` or `encoder: mean`.",
+    ),
     "M025": ErrorPage(
         "The optimiser state of id tables does not fit",
         "With `id_optimizer: sparse` the tables of learned ids have an optimiser of their own, whose state lies in the "
         "checkpoint beside the weights. It holds other tables, or tables of other sizes.",
         fix="Remove the run's scratch folder and release again; only unfinished training is lost.",
+    ),
+    "M026": ErrorPage(
+        "No activities for the temporal encoder",
+        "`training.sequence.activities` asks for the latest interactions of every node. Only edges of `kind: "
+        "interaction`, which have a timestamp, are interactions, and the graph has none.",
+        example="edges:\n  member-views-job: {kind: interaction, timestamp: viewed_at}",
+        fix="Declare an interaction edge, or leave `training.sequence` out.",
+    ),
+    "M027": ErrorPage(
+        "Heads of the temporal encoder do not divide the width",
+        "The transformer over activities cuts vectors of `training.dim` numbers into as many equal parts as it has "
+        "heads.",
+        example="training:\n  dim: 200\n  sequence: {activities: 50, heads: 4}",
+        fix="Set `training.sequence.heads` to a divisor of `training.dim`.",
     ),
 }
