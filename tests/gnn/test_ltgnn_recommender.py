@@ -96,6 +96,16 @@ def test_softmax_and_its_gradient_equal_autograd(cosine: bool) -> None:
     np.testing.assert_allclose(gradient, table.grad.numpy(), atol=1e-5)
 
 
+def test_softmax_in_bfloat16_is_close() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((600, 32)).astype(np.float32)
+    u, i, c = rng.integers(600, size=500), rng.integers(600, size=500), rng.integers(600, size=100)
+    exact, wanted = losses.softmax(vectors, u, i, c, temperature=0.2, cosine=True)
+    loss, found = losses.softmax(vectors, u, i, c, temperature=0.2, cosine=True, bf16=True)
+    assert loss == pytest.approx(exact, abs=0.01)
+    assert 1e-6 < np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
 def test_known_pairs_are_masked_however_often_they_are_drawn() -> None:
     pairs = Interactions.of(np.array([0, 0, 1]), np.array([2, 3, 0]), 3, 5)
     mask = losses.KnownItems(pairs)

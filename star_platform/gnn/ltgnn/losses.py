@@ -12,6 +12,8 @@ from star_platform.gnn.ltgnn.interactions import Interactions
 from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array
 
 MASKED = np.float32(-1e9)
+BLOCK = 256
+"""Examples whose logits are computed at a time."""
 _LEAST_NORM = 1e-12
 
 
@@ -45,6 +47,7 @@ def softmax(
     *,
     temperature: float,
     cosine: bool,
+    bf16: bool = False,
     mask: KnownItems | None = None,
     ids: tuple[Int64Array, Int64Array] | None = None,
 ) -> tuple[float, Float32Array]:
@@ -58,6 +61,7 @@ def softmax(
         allowed: bool[b, c], False where a candidate does not count for an example.
         temperature: what products are divided by.
         cosine: compare vectors of length 1.
+        bf16: multiply in bfloat16; sums, exponentials and the gradient's accumulation stay in float32.
         mask: leaves out known pairs, given the `ids` of users `[b]` and candidates `[c]`.
         ids: see `mask`.
     """
@@ -65,28 +69,38 @@ def softmax(
     u, norm_u = _lengthened(table[torch.from_numpy(users)], cosine)
     i, norm_i = _lengthened(table[torch.from_numpy(items)], cosine)
     o, norm_o = _lengthened(table[torch.from_numpy(candidates)], cosine)
-    logits = (u / temperature) @ o.T
-    if mask is not None and ids is not None:
-        mask.mask(ids[0], ids[1], logits.numpy())
-    if allowed is not None:
-        logits.masked_fill_(torch.from_numpy(~allowed), float(MASKED))
     own = (u * i).sum(dim=1) / temperature
-    top = torch.maximum(logits.amax(dim=1), own)
-    chances = logits.sub_(top.unsqueeze(1)).exp_()
-    own_chance = (own - top).exp_()
-    total = chances.sum(dim=1) + own_chance
-    loss = float((top + total.log() - own).mean())
-    share = 1.0 / (len(users) * temperature)
-    chances *= (share / total).unsqueeze(1)
-    pull = ((own_chance / total - 1.0) * share).unsqueeze(1)
+    pull, toward_u, toward_o = torch.empty_like(own), torch.empty_like(u), torch.zeros_like(o)
+    loss, share = 0.0, 1.0 / (len(users) * temperature)
+    for first in range(0, len(users), BLOCK):  # a block of logits stays in the cache through all passes over it
+        part = slice(first, min(first + BLOCK, len(users)))
+        logits = _product(u[part] / temperature, o.T, bf16)
+        if mask is not None and ids is not None:
+            mask.mask(ids[0][part], ids[1], logits.numpy())
+        if allowed is not None:
+            logits.masked_fill_(torch.from_numpy(~allowed[part]), float(MASKED))
+        top = torch.maximum(logits.amax(dim=1), own[part])
+        chances = logits.sub_(top.unsqueeze(1)).exp_()
+        own_chance = (own[part] - top).exp_()
+        total = chances.sum(dim=1) + own_chance
+        loss += float((top + total.log() - own[part]).sum())
+        scale = share / total
+        pull[part] = own_chance * scale - share
+        torch.mul(_product(chances, o, bf16), scale.unsqueeze(1), out=toward_u[part])
+        toward_o += _product(chances.T, u[part] * scale.unsqueeze(1), bf16)
+    toward_u.addcmul_(pull.unsqueeze(1), i)
     gradients = np.zeros_like(vectors)
     for positions, found, vector, norm in (
-        (users, chances @ o + pull * i, u, norm_u),
-        (items, pull * u, i, norm_i),
-        (candidates, chances.T @ u, o, norm_o),
+        (users, toward_u, u, norm_u),
+        (items, pull.unsqueeze(1) * u, i, norm_i),
+        (candidates, toward_o, o, norm_o),
     ):
         kernels.scatter_add(_unlengthened(found, vector, norm).numpy(), positions, gradients)
-    return loss, gradients
+    return loss / len(users), gradients
+
+
+def _product(one: Tensor, two: Tensor, bf16: bool) -> Tensor:
+    return (one.bfloat16() @ two.bfloat16()).float() if bf16 else one @ two
 
 
 def _lengthened(vectors: Tensor, cosine: bool) -> tuple[Tensor, Tensor | None]:

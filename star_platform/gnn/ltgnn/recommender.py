@@ -46,6 +46,8 @@ class RecommenderConfig:
     """`softmax` only: compare directions in training."""
     cosine_out: bool = False
     """Bring item vectors to length 1 before they are ranked."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the matrix products of `softmax`."""
     batch_size: int = 2048
     epochs: int = 100
     lr: float = 1.5e-3
@@ -175,6 +177,7 @@ class Recommender:
                 *places,
                 temperature=config.temperature,
                 cosine=config.cosine,
+                bf16=config.precision == "bf16",
                 mask=self._known,
                 ids=(users, others),
             )
@@ -186,21 +189,20 @@ class Recommender:
         self.optimizer.step(rows, update, lr)
         return loss
 
-    def vectors(self) -> tuple[Float32Array, Float32Array]:
-        """Of users and of items, float32 `[users, dim]` and `[items, dim]`."""
+    def vectors(self, steps: int | None = None) -> tuple[Float32Array, Float32Array]:
+        """Of users and of items, float32 `[users, dim]` and `[items, dim]`; `steps` instead of `steps_out`."""
         config = self.config
-        found = read_out(
-            self.matrix.forward, self.table, config.alpha, config.steps_out, config.own_share, self.workers
-        )
+        steps = config.steps_out if steps is None else steps
+        found = read_out(self.matrix.forward, self.table, config.alpha, steps, config.own_share, self.workers)
         users, items = found[: self.train_pairs.num_users], found[self.train_pairs.num_users :]
         if config.cosine_out:
             items = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), np.float32(1e-12))
         return users, items
 
-    def judged(self, wanted: Interactions, k: int = 20) -> Ranked:
+    def judged(self, wanted: Interactions, k: int = 20, steps: int | None = None) -> Ranked:
         """Recall@k and NDCG@k of `wanted` over all items but those trained on."""
         with runtime.torch_threads(self.config.threads):
-            return ranked(*self.vectors(), self.train_pairs, wanted, k, self.workers)
+            return ranked(*self.vectors(steps), self.train_pairs, wanted, k, self.workers)
 
 
 def digest_of(pairs: Interactions) -> str:
