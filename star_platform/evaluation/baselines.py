@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from star_platform.graph.adjacency import Adjacency
 from star_platform.graph.sampling import NeighbourSampler
 from star_platform.graph.storage import EdgeArrays, EdgeType, FeatureArray, Graph
 from star_platform.progress import SILENT, Progress
+from star_platform.signals.model import Objective
 
 Int64Array = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
@@ -177,7 +178,7 @@ def _unit(vectors: Float32Array) -> Float32Array:
 
 def train_without_neighbours(
     graph: Graph,
-    objectives: Mapping[str, Any],
+    objectives: Mapping[str, Objective],
     config: TrainingConfig,
     baseline: Baseline,
     work_dir: Path,
