@@ -33,7 +33,7 @@ def alignment(run: Run, graph: Graph, work_dir: Path) -> Alignment | None:
     `work_dir`: scratch that outlives a crash.
     """
     from star_platform.gnn.alignment import Alignment
-    from star_platform.gnn.split import split
+    from star_platform.gnn.classification import boundary_moments
     from star_platform.graph.storage import open_graph
     from star_platform.planning.canonical import digest
 
@@ -47,8 +47,8 @@ def alignment(run: Run, graph: Graph, work_dir: Path) -> Alignment | None:
     old = open_graph(old_graph.path)
     multi = shop.compat.mode == "joint-multi"
     earlier = _earlier(shop.released, target) if multi else {}
-    first = next(iter(split(graph, run.spec.objectives, shop.training).values()))
-    moment = min(old.as_of + 1, first.validation_start)
+    validation_start, _ = boundary_moments(graph, run.spec.objectives, shop.training)
+    moment = min(old.as_of + 1, validation_start)
     older = space_of(target.release, embedded, old_graph)
     if moment <= old.as_of:  # its stored vectors have seen edges that the new model is judged on
         model = shop.released.open("train", made["train"].fingerprint)
