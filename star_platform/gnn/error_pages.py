@@ -125,4 +125,10 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         example="training:\n  dim: 200\n  sequence: {activities: 50, heads: 4}",
         fix="Set `training.sequence.heads` to a divisor of `training.dim`.",
     ),
+    "M028": ErrorPage(
+        "A model without edges does not fit the graph encoder",
+        "With `mlp_init` the graph encoder starts from weights that were trained without edges, matched by name and "
+        "shape. None of them fits.",
+        fix="Train both with the same `dim`, features and objectives.",
+    ),
 }
