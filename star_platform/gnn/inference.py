@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,8 @@ class Embedder:
     def __init__(self, graph: Graph, model: Model) -> None:
         self.graph, self.model = graph, model
         self.device = runtime.device_of(model.config.device)
-        self.encoder = model.encoder.to(self.device)
+        # a copy, so that whoever scores with the decoders of `model` finds them where they are
+        self.runner = model if self.device.type == "cpu" else copy.deepcopy(model).to(self.device)
         self.reader = TreeReader(graph, model.config, model.spec.inputs)
         if isinstance(graph, InductiveGraph):
             self.reader.inputs = InductiveReader(graph, model.config, model.spec.inputs)
@@ -130,8 +132,7 @@ class Embedder:
         pieces = [slice(first, min(first + size, len(gids))) for first in range(0, len(gids), size)]
         with runtime.torch_threads(self.model.config.threads), torch.inference_mode():
             for rows, trees in runtime.ahead(make, pieces):
-                trees = runtime.moved(trees, self.device)
-                yield rows, self.encoder(trees)[trees.seeds].cpu().numpy()
+                yield rows, self.runner(runtime.moved(trees, self.device)).cpu().numpy()
 
     def everyone(self, node: str, moment: int, task: Task) -> Iterator[Part]:
         """`batches` of every node of one type at one moment."""
@@ -147,7 +148,7 @@ class Embedder:
         """float32 `[all nodes, dim]` by global id, mapped from `work`: the vectors of `gids` (ascending), or of all."""
         nodes = np.arange(self.reader.adjacency.num_nodes, dtype=np.int64) if gids is None else gids
         with runtime.torch_threads(self.model.config.threads), torch.inference_mode():
-            work_on = Layerwise(self.model, self.reader, moment, work)
+            work_on = Layerwise(self.runner, self.reader, moment, work)
             return work_on.run(nodes, f"{identity}:{self.graph.content_hash}", progress)
 
     def by_type(self, rows: NDArray[np.float32]) -> Iterator[tuple[str, NDArray[np.float32]]]:
