@@ -32,33 +32,35 @@ def mix(z: Any) -> Any:
 
 
 @kernel
-def choose(n: Any, k: Any, state: Any, low: Any, picked: Any, at: Any, seen: Any) -> None:
+def choose_of_few(n: Any, k: Any, state: Any, low: Any, picked: Any, at: Any) -> None:
+    """As `choose_of_many` for `n <= 64`, the bitmap being a register."""
+    word, held, top = _ZERO, _ZERO, np.uint64(n - k)
+    for i in range(k):
+        word = word >> _S32 if i & 1 else mix(state + np.uint64(i) * GOLDEN)  # two draws of 32 bits each
+        position = ((word & _LOW32) * (top + _ONE)) >> _S32
+        position += ((held >> position) & _ONE) * (top - position)
+        held |= _ONE << position
+        picked[np.uint64(at + i)] = low + np.int64(position)
+        top += _ONE
+
+
+@kernel
+def choose_of_many(n: Any, k: Any, state: Any, low: Any, picked: Any, at: Any, seen: Any) -> None:
     """`k < n` distinct positions from `low` on into `picked[at:]`, every subset equally likely (Floyd 1987).
 
-    `seen` is a bitmap of zeros, and is left so. A 32-bit draw below n is off from uniform by at most n / 2^32.
+    A position that was drawn before is replaced by the highest allowed one, by arithmetic: a jump is often guessed
+    wrongly. `seen` is a bitmap of zeros, and is left so. A 32-bit draw below n is off from uniform by at most n / 2^32.
     """
-    word = _ZERO
-    if n <= 64:  # the bitmap is a register
-        held = _ZERO
-        for i in range(k):
-            top = n - k + i
-            word = word >> _S32 if i & 1 else mix(state + np.uint64(i) * GOLDEN)  # two draws of 32 bits each
-            position = ((word & _LOW32) * np.uint64(top + 1)) >> _S32
-            if (held >> position) & _ONE:
-                position = np.uint64(top)
-            held |= _ONE << position
-            picked[at + i] = low + np.int64(position)
-        return
+    word, top = _ZERO, np.uint64(n - k)
     for i in range(k):
-        top = n - k + i
         word = word >> _S32 if i & 1 else mix(state + np.uint64(i) * GOLDEN)
-        position = ((word & _LOW32) * np.uint64(top + 1)) >> _S32
-        if (seen[position >> _S6] >> (position & _LOW6)) & _ONE:
-            position = np.uint64(top)
+        position = ((word & _LOW32) * (top + _ONE)) >> _S32
+        position += ((seen[position >> _S6] >> (position & _LOW6)) & _ONE) * (top - position)
         seen[position >> _S6] |= _ONE << (position & _LOW6)
-        picked[at + i] = low + np.int64(position)
+        picked[np.uint64(at + i)] = low + np.int64(position)
+        top += _ONE
     for i in range(k):
-        seen[(picked[at + i] - low) >> 6] = _ZERO
+        seen[np.uint64(picked[np.uint64(at + i)] - low) >> _S6] = _ZERO
 
 
 @kernel

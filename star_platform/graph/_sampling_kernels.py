@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from star_platform.graph._choice_kernels import GOLDEN, choose, choose_weighted, mix
+from star_platform.graph._choice_kernels import GOLDEN, choose_of_few, choose_of_many, choose_weighted, mix
 from star_platform.graph._exclusion_kernels import partner_of, without
 from star_platform.graph._validity_kernels import valid_ranges
 from star_platform.graph.kernels import kernel
@@ -34,6 +34,13 @@ def _over_the_gap(middle: Any, gap: Any, picked: Any, first: Any, last: Any) -> 
     for j in range(first, last):
         if picked[j] >= middle:
             picked[j] += gap
+
+
+@kernel
+def _of_visible(visible: Any, picked: Any, first: Any, last: Any) -> None:
+    """Places among the visible edges become positions."""
+    for j in range(first, last):
+        picked[j] = visible[picked[j]]
 
 
 @kernel
@@ -78,23 +85,24 @@ def _pick(
             if partner >= 0:
                 n = without(edges, low, n, head, gap, partner, visible)
             take = min(n, k)
-            if n > k and strategy != LATEST:
-                state += GOLDEN
+            state += GOLDEN
             start = np.int64(0) if partner >= 0 else low
             if n <= k or strategy == LATEST:
                 _in_a_row(start + n - take, take, k, picked, at)
-            elif strategy == UNIFORM:
-                choose(n, k, mix(state), start, picked, at, seen)
-            else:
+            elif strategy == WEIGHTED:
                 choose_weighted(
                     n, k, mix(state), low, head, gap, partner >= 0, visible, cumulative, picked, at, seen, keys
                 )  # fmt: skip
-            if strategy != WEIGHTED or n <= k:
-                if partner >= 0:
-                    for j in range(at, at + take):
-                        picked[j] = visible[picked[j]]
-                elif gap > 0:
-                    _over_the_gap(low + head, gap, picked, at, at + take)
+                at += take
+                continue
+            elif n <= 64:  # not one call for both: it would count references per list
+                choose_of_few(n, k, mix(state), start, picked, at)
+            else:
+                choose_of_many(n, k, mix(state), start, picked, at, seen)
+            if partner >= 0:
+                _of_visible(visible, picked, at, at + take)
+            elif gap > 0:
+                _over_the_gap(low + head, gap, picked, at, at + take)
             at += take
         ends[i - begin] = at
     return at
