@@ -23,12 +23,14 @@ def _first_from(edges: Any, begin: Any, end: Any, time: Any) -> Any:
 
 
 @kernel
-def _valid(edges: Any, begin: Any, end: Any, since: Any, moment: Any, newest_only: Any) -> Any:
+def _valid(edges: Any, begin: Any, end: Any, since: Any, moment: Any, newest_only: Any, wanted: Any) -> Any:
     """The valid edges of a list sorted by time: `[begin, undated)` and `[first, last)`.
 
     Valid are undated edges and those with `since <= time < moment`; with `newest_only` of the dated ones only those
-    that are as new as the newest.
+    that are as new as the newest. `wanted` bool[relations] says which lists of one relation count; all, if it is empty.
     """
+    if wanted.size and begin < end and not wanted[edges[begin, 1] >> 32]:
+        return begin, begin, begin
     always = np.iinfo(np.int64).min
     undated = _first_from(edges, begin, end, always + 1)
     first = _first_from(edges, undated, end, since)
@@ -49,6 +51,7 @@ def degrees(
     since: Any,
     moment: Any,
     newest_only: Any,
+    wanted: Any,
     out: Any,
 ) -> None:
     """Valid edges into each of `nodes`, global ids in ascending order, as int64 into `out`."""
@@ -60,7 +63,7 @@ def degrees(
         total = 0
         for each in range(first_list, first_list + slots[t]):
             begin, end = indptr[each], indptr[each + 1]
-            undated, first, last = _valid(edges, begin, end, since, moment, newest_only)
+            undated, first, last = _valid(edges, begin, end, since, moment, newest_only, wanted)
             total += undated - begin + last - first
         out[i] = total
 
@@ -76,6 +79,7 @@ def gather(
     since: Any,
     moment: Any,
     newest_only: Any,
+    wanted: Any,
     own_weights: Any,
     places: Any,
     sources: Any,
@@ -102,7 +106,7 @@ def gather(
         first_list = rows[t] + (node - offsets[t]) * slots[t]
         for each in range(first_list, first_list + slots[t]):
             begin, end = indptr[each], indptr[each + 1]
-            undated, first, last = _valid(edges, begin, end, since, moment, newest_only)
+            undated, first, last = _valid(edges, begin, end, since, moment, newest_only, wanted)
             for part in range(2):
                 low, high = (begin, undated) if part == 0 else (first, last)
                 for e in range(low, high):
@@ -147,6 +151,7 @@ def mark_sources(
     since: Any,
     moment: Any,
     newest_only: Any,
+    wanted: Any,
     marks: Any,
 ) -> None:
     """Set `marks` (bool of all nodes) at `nodes` and at the source of every valid edge into them."""
@@ -159,7 +164,7 @@ def mark_sources(
         first_list = rows[t] + (node - offsets[t]) * slots[t]
         for each in range(first_list, first_list + slots[t]):
             begin, end = indptr[each], indptr[each + 1]
-            undated, first, last = _valid(edges, begin, end, since, moment, newest_only)
+            undated, first, last = _valid(edges, begin, end, since, moment, newest_only, wanted)
             for e in range(begin, undated):
                 marks[edges[e, 1] & 0xFFFFFFFF] = True
             for e in range(first, last):

@@ -66,9 +66,12 @@ class Layerwise:
         config = model.config
         self.encoder, self.reader = model.encoder, reader
         self.moment, self.work = moment, work
-        self.neighbourhoods = Neighbourhoods(
-            reader.adjacency, moment, config.window_us, newest_only=config.strategy == "ppr"
-        )
+        every = Neighbourhoods(reader.adjacency, moment, config.window_us, newest_only=config.strategy == "ppr")
+        # deepest first, as layers are; a relation without a fan-out in a hop is not seen there
+        self.neighbourhoods = [
+            every.of_relations([name for name, most in hop.items() if most]) if isinstance(hop, dict) else every
+            for hop in reversed(config.fan_outs)
+        ]
         self._hops, self._width = config.hops > 0, config.dim
         self._offsets = reader.adjacency.offsets
         self._device = next(self.encoder.parameters()).device
@@ -120,8 +123,8 @@ class Layerwise:
     def _needs(self, targets: Rows) -> list[Rows]:
         """The nodes whose state is needed before the first layer, after it, ...; the last are the targets."""
         needs = [targets]
-        for _ in range(self.encoder.depth):
-            grown = self.neighbourhoods.with_sources(needs[0]) if self._hops else needs[0]
+        for depth in reversed(range(self.encoder.depth)):
+            grown = self.neighbourhoods[depth].with_sources(needs[0]) if self._hops else needs[0]
             needs.insert(0, grown)
         return needs
 
@@ -151,11 +154,12 @@ class Layerwise:
         """One layer of one tower, from the rows in `below`."""
         last = depth == self.encoder.depth - 1
         hidden: list[Matrix] = []
+        near = self.neighbourhoods[depth] if self._hops else None
 
         def make(piece: slice) -> tuple[Tensor, BlockTensors | None, tuple[int, ...]]:
             if not hidden:
                 hidden.append(np.load(below, mmap_mode="r"))
-            chunk = self.neighbourhoods.chunk(nodes[piece]) if self._hops else _alone(nodes[piece], self._offsets)
+            chunk = _alone(nodes[piece], self._offsets) if near is None else near.chunk(nodes[piece])
             block = None if chunk.block is None else self.reader.block(chunk.block, chunk.self_positions)
             # torch's memory and not numpy's: how operands lie may decide on the last bit of a product
             rows = torch.empty(len(chunk.sources), self._width)
@@ -168,7 +172,7 @@ class Layerwise:
             found = self.encoder.layer(tower, depth, rows, runtime.moved(block, self._device), slices)
             return self.encoder.finish([found] * len(self.encoder.towers), slices) if last else found
 
-        pieces = self.neighbourhoods.chunks(nodes) if self._hops else _cut(len(nodes))
+        pieces = _cut(len(nodes)) if near is None else near.chunks(nodes)
         return _Step(f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, below, drops)
 
     # --- doing it -----------------------------------------------------------------------------------------------------

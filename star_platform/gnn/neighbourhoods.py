@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +47,15 @@ class Neighbourhoods:
     ) -> None:
         self.adjacency = adjacency
         self._since = UNDATED + 1 if window is None else moment - window
+        self._wanted = np.empty(0, dtype=np.bool_)
         self._moment, self._newest_only = moment, newest_only
         self._places = np.full(adjacency.num_nodes, -1, dtype=np.int32)
+
+    def of_relations(self, names: Collection[str]) -> Neighbourhoods:
+        """The same by edges of some relations alone, of an adjacency with lists per relation."""
+        found = copy.copy(self)
+        found._wanted = np.array([name.relation in names for name in self.adjacency.relation_names], dtype=np.bool_)
+        return found
 
     def degrees(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[n]: edges into each of `nodes` (global ids, ascending)."""
@@ -94,7 +103,11 @@ class Neighbourhoods:
         """Bounds of the node types among `nodes` (global ids, ascending)."""
         return tuple(int(bound) for bound in np.searchsorted(nodes, self.adjacency.offsets))
 
+    @property
+    def _valid(self) -> tuple[Any, ...]:
+        return self._since, self._moment, self._newest_only, self._wanted
+
     def _given(self, nodes: NDArray[np.int64], *more: NDArray[Any]) -> tuple[Any, ...]:
         """What every kernel is called with, and `more` after it."""
         lists = self.adjacency.offsets, self.adjacency.rows, self.adjacency.slots, self.adjacency.indptr
-        return nodes, *lists, self.adjacency.edges, self._since, self._moment, self._newest_only, *more
+        return nodes, *lists, self.adjacency.edges, *self._valid, *more

@@ -175,7 +175,23 @@ def test_two_towers_each_over_its_own_layers(graph: Graph, tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("more", [{}, {"budget": "per-relation"}, {"encoder": "mean"}, {"target_in_attention": True}])
+SOME = {"member-views-job": 900, "rev_member-views-job": 900, "job-skill": 900}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"budget": "per-relation"},
+        {"encoder": "mean"},
+        {"target_in_attention": True},
+        {"window": "9d"},
+        {"strategy": "latest"},
+        {"strategy": "weighted", "window": "20d"},
+        {"budget": "per-relation", "fan_outs": (SOME, 900)},
+        {"budget": "per-relation", "fan_outs": ({"rev_job-skill": 900, "follows": 900}, SOME)},
+    ],
+)
 def test_equals_sampling_with_a_fan_out_beyond_every_degree(graph: Graph, tmp_path: Path, more: dict) -> None:
     model = model_of(graph, config(**more))
     embedder, found = Embedder(graph, model), layer_wise(graph, model, tmp_path / "work")
