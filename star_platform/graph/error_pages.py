@@ -148,15 +148,15 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "G060": ErrorPage(
         "A fan-out for an edge type that is not there",
-        "A fan-out given as a mapping names edge types, reverses as `rev_<name>`; edge types that it leaves out are not "
-        "followed at that hop.",
+        "A fan-out given as a mapping names edge types, reverses as `rev_<name>`; edge types that it leaves out are "
+        "not followed at that hop.",
         example="training:\n  budget: per-relation\n  fan_outs: [{views: 10, rev_views: 10}, {has-skill: 5}]",
         fix="Correct the name; the hint shows near ones.",
     ),
     "G061": ErrorPage(
         "No weights to draw by",
-        "`strategy: weighted` draws neighbours with chances that follow edge weights, and no edge of the graph declares "
-        "any. Beside weighted edge types, those without weights count 1 for every edge.",
+        "`strategy: weighted` draws neighbours with chances that follow edge weights, and no edge of the graph "
+        "declares any. Beside weighted edge types, those without weights count 1 for every edge.",
         fix="Declare `weight` on an edge in a branch file, or choose the strategy uniform or latest.",
     ),
     "G062": ErrorPage(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from star_platform.gnn.classification import boundary_moments
+from star_platform.gnn.model_io import load_model
 from star_platform.graph.derived import ExtendedGraph, ppr_edge_types, ppr_edges
 from star_platform.project import Project
 from star_platform.registry.artefacts import ArtefactStore
@@ -77,6 +78,17 @@ def test_moments_are_those_of_the_split(run: Run) -> None:
     dated = {int(time) + 1 for name in ppr_edge_types(graph) for time in np.unique(graph.edges(name).timestamps)}
     assert dated <= set(moments)
     assert len(dated) > 2
+
+
+def test_training_reads_ranked_neighbours_alone(run: Run) -> None:
+    for kind in ("train", "embed"):
+        stage = next(stage for stage in run.request.plan.stages if stage.kind == kind)
+        run.done[stage.name] = BUILDERS[kind](run, stage)
+    model = load_model(run.done["train"].path, run.graph())
+    assert tuple(model.spec.relations) == ppr_edge_types(run.graph())
+    vectors = np.load(run.done["embed"].path / "member.npy")
+    assert np.isfinite(vectors).all()
+    assert len(np.unique(vectors.round(4), axis=0)) > len(vectors) / 2
 
 
 def test_a_rebuild_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
