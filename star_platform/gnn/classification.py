@@ -5,8 +5,9 @@ input at all (`label_features`). Nothing else hides it: an attribute edge that s
 
 A label with versions is predicted at the moment at which it becomes true, from what was there strictly before; its
 versions are divided at the boundaries of the links. A label without versions holds at all times, so its nodes are
-divided by when they were created, else by a hash of their external id, and those of each part are seen when the part
-ends: training nodes where validation starts, validation nodes where the test starts, test nodes after everything.
+divided by when they were created, or, where that is not declared or leaves a part with less than half of its share, by
+a hash of their external id. Those of each part are seen when the part ends: training nodes where validation starts,
+validation nodes where the test starts, test nodes after everything.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _split(
         examples = NodeExamples(nodes, np.zeros(len(nodes), dtype=np.int64), classes)
         parts = _by_creation(graph, label.node, nodes, validation_start, test_start)
         by = "created_at"
-        if parts is None or any(not (parts == part).any() for part in (0, 1)):
+        if parts is None or not _balanced(parts, config):
             parts, by = _by_hash(graph, label.node, config)[nodes], "hash"
         ends = validation_start, test_start, graph.as_of + 1
         train, validation, test = (examples.take(parts == part).at(end) for part, end in enumerate(ends))
@@ -196,6 +197,12 @@ def _by_creation(
     if created is None:
         return None
     return np.searchsorted([validation_start, test_start], created[nodes], side="right").astype(np.int64)
+
+
+def _balanced(parts: NDArray[np.int64], config: TrainingConfig) -> bool:
+    """Whether every part has at least half of the share that it should have, and training something at all."""
+    wanted = [1.0 - config.validation_share - config.test_share, config.validation_share, config.test_share]
+    return bool((np.bincount(parts, minlength=3) >= 0.5 * np.array(wanted) * max(1, len(parts))).all())
 
 
 def _by_hash(graph: Graph, node: str, config: TrainingConfig) -> NDArray[np.int64]:

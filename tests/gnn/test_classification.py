@@ -104,10 +104,11 @@ def test_lasting_labels_are_divided_by_creation_and_seen_when_their_part_ends(tm
         assert found.classes.tolist() == [v % 4 - 1 for v in wanted]
 
 
-@pytest.mark.parametrize("created", [None, "early"])
+@pytest.mark.parametrize("created", [None, "early", "seldom late"])
 def test_otherwise_lasting_labels_are_divided_by_the_hash_of_the_id(tmp_path: Path, created: str | None) -> None:
-    """Also where creation would leave nothing to validate on."""
-    graph = world(tmp_path, created_at=None if created is None else np.zeros(4000), n=4000)
+    """Also where creation would leave nothing, or too little, to validate on."""
+    dates = {None: None, "early": np.zeros(4000), "seldom late": np.where(np.arange(4000) % 30, 0, np.arange(4000))}
+    graph = world(tmp_path, created_at=dates[created], n=4000)
     (part,) = split_labels(graph, {"c": by("level")}, CONFIG, (2400, 3400)).values()
     assert part.by == "hash"
     sizes = [len(each) for each in parts(part)]
@@ -218,9 +219,9 @@ def test_the_loss_is_cross_entropy_of_its_own_head(tmp_path: Path) -> None:
     batch = maker.make(StepKey("b-level", np.arange(20), 0))
     nodes = torch.from_numpy(splits["b-level"].train.nodes[:20])
     logits = tiny.heads["b-level"](tiny.table(nodes))
-    assert torch.equal(classification_logits(model, batch), logits)
+    assert torch.equal(classification_logits(model, batch, model(batch.trees)), logits)
     expected = -torch.log_softmax(logits, 1)[torch.arange(20), batch.targets].mean()
-    loss = classification_loss(model, batch)
+    loss = classification_loss(model, batch, model(batch.trees))
     assert torch.allclose(loss, expected)
     loss.backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in tiny.heads["a-rank"].parameters())
