@@ -200,7 +200,7 @@ def _by_creation(
 
 
 def _balanced(parts: NDArray[np.int64], config: TrainingConfig) -> bool:
-    """Whether every part has at least half of the share that it should have, and training something at all."""
+    """Whether every part has at least half of the share that it should have."""
     wanted = [1.0 - config.validation_share - config.test_share, config.validation_share, config.test_share]
     return bool((np.bincount(parts, minlength=3) >= 0.5 * np.array(wanted) * max(1, len(parts))).all())
 
