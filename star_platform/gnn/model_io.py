@@ -20,6 +20,8 @@ from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.decoder import PairDecoder, decoder_for
 from star_platform.gnn.encoder import Encoder
 from star_platform.gnn.features import InputSpec, specs_from_json, specs_to_json
+from star_platform.gnn.sequence import SequenceTensors
+from star_platform.gnn.temporal import SequenceEncoder
 from star_platform.gnn.trees import Trees
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.planning.canonical import digest
@@ -40,6 +42,8 @@ class ModelSpec:
     objectives: Mapping[str, EdgeType]
     classes: Mapping[str, int] = field(default_factory=dict)
     """Number of classes of each node classification."""
+    activities: int = 0
+    """Number of relations that activities of the temporal encoder come in by; 0 without one."""
 
     def towers(self, config: TrainingConfig) -> tuple[int, ...]:
         """Which tower of a dual encoder each node type has: 1 for what is more often destination than source."""
@@ -59,6 +63,7 @@ class Model(nn.Module):
         self.encoder = Encoder(
             spec.inputs, len(spec.relations), config, weighted=spec.weighted, towers=spec.towers(config)
         )
+        self.sequence = SequenceEncoder(config, spec.activities, self.encoder.inputs) if spec.activities else None
         names = sorted(spec.objectives)
         self._places = {name: place for place, name in enumerate(names)}
         self.decoders = nn.ModuleList(decoder_for(config) for _ in names)
@@ -66,7 +71,18 @@ class Model(nn.Module):
 
     def forward(self, trees: Trees) -> Tensor:
         """The vectors of the seeds, float32 `[b, dim]`."""
-        return functional.embedding(trees.seeds, self.encoder(trees))
+        return self.encode(trees)[0]
+
+    def encode(self, trees: Trees) -> tuple[Tensor, Tensor | None]:
+        """The vectors of the seeds, float32 `[b, dim]`, and in training the weighted loss of later activities."""
+        return self.finish(functional.embedding(trees.seeds, self.encoder(trees)), trees.sequence)
+
+    def finish(self, vectors: Tensor, sequence: SequenceTensors | None) -> tuple[Tensor, Tensor | None]:
+        """What the temporal encoder makes of graph vectors `[b, dim]`; themselves without one."""
+        if self.sequence is None or sequence is None:
+            return vectors, None
+        found: tuple[Tensor, Tensor | None] = self.sequence(vectors, sequence)
+        return found
 
     def decoder(self, objective: str) -> PairDecoder:
         """The decoder of an objective; raises TrainingError M010 for one that the model was not trained for."""
@@ -104,6 +120,7 @@ def save_model(folder: Path, model: Model, weights: Mapping[str, Tensor]) -> Non
         "weighted": spec.weighted,
         "objectives": {name: list(edge) for name, edge in spec.objectives.items()},
         "classes": dict(spec.classes),
+        "activities": spec.activities,
     }
     (folder / CONFIG).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -123,6 +140,7 @@ def load_model(folder: Path, graph: Graph) -> Model:
             weighted=content["weighted"],
             objectives={name: EdgeType(*edge) for name, edge in content["objectives"].items()},
             classes=content["classes"],
+            activities=content["activities"],
         )
         model = Model(spec, TrainingConfig.model_validate(content["training"]))
         model.load_state_dict(load_file(folder / WEIGHTS))

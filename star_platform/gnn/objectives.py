@@ -22,16 +22,16 @@ from star_platform.gnn.batches import Batch
 from star_platform.gnn.model_io import Model
 
 
-def score_pairs(model: Model, batch: Batch) -> Tensor:
-    """Logits `[n]` of the batch's pairs."""
-    vectors, n = model(batch.trees), batch.size
+def score_pairs(model: Model, batch: Batch, vectors: Tensor) -> Tensor:
+    """Logits `[n]` of the batch's pairs, from the vectors `[b, dim]` of its seeds."""
+    n = batch.size
     return model.decoder(batch.objective).pairs(vectors[:n], vectors[n:])
 
 
-def score_drawn(model: Model, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def score_drawn(model: Model, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits of the positives `[n]` and of the negatives `[n, m]`, and which of these count."""
     assert batch.allowed is not None  # noqa: S101 - set wherever negatives are drawn
-    vectors, n = model(batch.trees), batch.size
+    n = batch.size
     src, dst = vectors[:n], vectors[n : 2 * n]
     decoder = model.decoder(batch.objective)
     return decoder.pairs(src, dst), decoder.all_pairs(src, dst if batch.in_batch else vectors[2 * n :]), batch.allowed
@@ -68,16 +68,16 @@ def drawn_loss(
     return (functional.softplus(-positive) + against).mean()
 
 
-def classification_logits(model: Model, batch: Batch) -> Tensor:
+def classification_logits(model: Model, batch: Batch, vectors: Tensor) -> Tensor:
     """Logits `[n, classes]` of the batch's nodes, from the linear head `model.heads[objective]`."""
-    logits: Tensor = model.head(batch.objective)(model(batch.trees))
+    logits: Tensor = model.head(batch.objective)(vectors)
     return logits
 
 
-def classification_loss(model: Model, batch: Batch) -> Tensor:
+def classification_loss(model: Model, batch: Batch, vectors: Tensor) -> Tensor:
     """Mean cross-entropy of the batch's nodes against their class."""
     assert batch.targets is not None  # noqa: S101 - set for nodes with a class
-    return functional.cross_entropy(classification_logits(model, batch).float(), batch.targets)
+    return functional.cross_entropy(classification_logits(model, batch, vectors).float(), batch.targets)
 
 
 class UncertaintyWeights(nn.Module):

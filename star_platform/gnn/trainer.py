@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
@@ -20,7 +21,8 @@ from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, s
 from star_platform.gnn.batches import Batch, StepKey
 from star_platform.gnn.classification import label_features
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.model_io import ModelSpec, new_model, save_model
+from star_platform.gnn.mlp_init import features_only, warm_start
+from star_platform.gnn.model_io import WEIGHTS, ModelSpec, new_model, save_model
 from star_platform.gnn.objectives import (
     UncertaintyWeights,
     classification_loss,
@@ -80,7 +82,7 @@ class Trainer:
         config: TrainingConfig,
         alignment: Alignment | None = None,
     ) -> None:
-        self.config = config
+        self.graph, self.config = graph, config
         self.device = runtime.device_of(config.device)
         self.tasks = tasks = Tasks.of(graph, objectives, config)
         self.reader = TreeReader(graph, config, labels=label_features(objectives))
@@ -108,6 +110,8 @@ class Trainer:
         """Train to the end, from the checkpoint in `work_dir` if there is one."""
         work_dir.mkdir(parents=True, exist_ok=True)
         restored = checkpoint.restore(work_dir, self.key, self.learned, self.optimiser)
+        if restored is None and self.config.mlp_init:
+            self._warm_up(work_dir / "mlp-init", progress)
         state, best = restored or (checkpoint.RunState(self.key), {})
         examples = self.tasks.examples
         with progress.task("train", total=examples * self.config.max_epochs, unit="examples") as task:
@@ -120,6 +124,14 @@ class Trainer:
         history = json.dumps({"validations": state.history}, indent=1, sort_keys=True) + "\n"
         (out_dir / HISTORY).write_text(history, encoding="utf-8")
         return self._details(state)
+
+    def _warm_up(self, work_dir: Path, progress: Progress) -> None:
+        """Start from the weights of a model without edges, which is trained first (MLPInit)."""
+        out_dir = work_dir / "model"
+        out_dir.mkdir(parents=True, exist_ok=True)
+        Trainer(self.graph, self.tasks.objectives, features_only(self.config)).run(work_dir, out_dir, progress)
+        warm_start(self.model, load_file(out_dir / WEIGHTS))
+        torch.manual_seed(self.config.seed)  # as after a run that finds that model done
 
     def _epoch(
         self, state: checkpoint.RunState, best: dict[str, Tensor], work_dir: Path, task: Task
@@ -207,12 +219,17 @@ class Trainer:
         return torch.stack([loss * self.tasks.weights[name] for name, loss in losses.items()]).sum()
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of one batch, before the objective's weight."""
+        """The loss of one batch, with that of later activities where they are predicted, before its weight."""
+        vectors, long_term = self.model.encode(batch.trees)
+        loss = self._loss(batch, vectors)
+        return loss if long_term is None else loss + long_term
+
+    def _loss(self, batch: Batch, vectors: Tensor) -> Tensor:
         if batch.targets is not None:
-            return classification_loss(self.model, batch)
+            return classification_loss(self.model, batch, vectors)
         if batch.labels is not None:
-            return labelled_loss(score_pairs(self.model, batch), batch.labels)
-        positive, negative, allowed = score_drawn(self.model, batch)
+            return labelled_loss(score_pairs(self.model, batch, vectors), batch.labels)
+        positive, negative, allowed = score_drawn(self.model, batch, vectors)
         return drawn_loss(positive, negative, allowed, batch.log_q, self.config.loss)
 
     # --- validation ---------------------------------------------------------------------------------------------------
@@ -285,5 +302,6 @@ def _model_spec(graph: Graph, reader: TreeReader, tasks: Tasks) -> ModelSpec:
         relations=reader.relations,
         weighted=reader.weighted,
         objectives={name: part.edge for name, part in tasks.links.items()},
+        activities=reader.activities,
         classes={name: part.num_classes for name, part in tasks.labels.items()},
     )

@@ -14,6 +14,7 @@ from star_platform.gnn import _attention_kernels as kernels
 from star_platform.gnn.clock import Clock
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputReader, InputSpec, TypeInputs
+from star_platform.gnn.sequence import SequenceReader, SequenceTensors
 from star_platform.graph.adjacency import Adjacency
 from star_platform.graph.derived import ppr_edges
 from star_platform.graph.sampling import Block, FanOut, NeighbourSampler, Sample, Strategy
@@ -50,6 +51,8 @@ class Trees:
     """By hop: bounds of the node types among the items."""
     seeds: Tensor
     """int64[b]: place of each seed among the items of hop 0."""
+    sequence: SequenceTensors | None = None
+    """The latest activities of each seed, for the temporal encoder."""
 
     @property
     def edges(self) -> tuple[int, ...]:
@@ -81,6 +84,7 @@ class TreeReader:
                 node: tuple(spec for spec in found if f"{node}.{spec.name}" not in labels)
                 for node, found in self.inputs.specs.items()
             }
+        self.sequence = SequenceReader(graph, self.inputs, config) if config.sequence.activities else None
         self._offsets = self.adjacency.offsets
         self._node_types = self.adjacency.node_types
 
@@ -95,6 +99,11 @@ class TreeReader:
     @property
     def weighted(self) -> bool:
         return self.adjacency.weights is not None
+
+    @property
+    def activities(self) -> int:
+        """Relations by which activities are numbered."""
+        return 0 if self.sequence is None else len(self.sequence.adjacency.relation_names)
 
     @property
     def relations(self) -> tuple[EdgeType, ...]:
@@ -120,11 +129,13 @@ class TreeReader:
             blocks = tuple(self.block(block, sample.self_positions[hop]) for hop, block in enumerate(sample.blocks))
         with self.clock.measured("gather"):
             inputs = self._inputs(sample)
+            sequence = None if self.sequence is None else self.sequence.read(gids, times, step, exclude)
         return Trees(
             inputs=inputs,
             blocks=blocks,
             slices=tuple(tuple(int(bound) for bound in hop) for hop in sample.type_slices),
             seeds=torch.from_numpy(sample.seed_positions.astype(np.int64)),
+            sequence=sequence,
         )
 
     def _inputs(self, sample: Sample) -> tuple[TypeInputs, ...]:

@@ -29,12 +29,12 @@ def validate(
     with torch.inference_mode():
         for made in runtime.ahead(make, keys):
             batch = runtime.moved(made, device)
-            name = batch.objective
+            name, vectors = batch.objective, model(batch.trees)
             if batch.targets is not None:
-                logits.setdefault(name, []).append(classification_logits(model, batch).float().cpu().numpy())
+                logits.setdefault(name, []).append(classification_logits(model, batch, vectors).float().cpu().numpy())
                 targets.setdefault(name, []).append(batch.targets.cpu().numpy())
                 continue
-            positive, negative = _scores(model, batch)
+            positive, negative = _scores(model, batch, vectors)
             positives.setdefault(name, []).append(positive)
             negatives.setdefault(name, []).append(negative)
     found = {name: auc(np.concatenate(positives[name]), np.concatenate(negatives[name])) for name in positives}
@@ -42,13 +42,13 @@ def validate(
     return dict(sorted(found.items()))
 
 
-def _scores(model: Model, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scores(model: Model, batch: Batch, vectors: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of positives and of negatives."""
     if batch.labels is not None:
-        scores = score_pairs(model, batch)
+        scores = score_pairs(model, batch, vectors)
         positive, negative = scores[batch.labels > 0], scores[batch.labels <= 0]
     else:
-        positive, all_, allowed = score_drawn(model, batch)
+        positive, all_, allowed = score_drawn(model, batch, vectors)
         stride = max(1, all_.shape[1] // MAX_NEGATIVES_SCORED)
         negative = all_[:, ::stride][allowed[:, ::stride]]
     return positive.cpu().numpy(), negative.cpu().numpy()

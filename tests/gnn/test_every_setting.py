@@ -39,6 +39,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "aggregation": {"gradient_batches": 3},
     "uncertainty": {"objective_weights": "uncertainty"},
     "grouping": {"grouping": True},
+    "activities": {"sequence": {"activities": 6, "heads": 2, "long_term": 2}},
+    "mlp init": {"mlp_init": 2},
     "no ages": {"age_encoding": False, "activity": False},
 }
 
