@@ -90,8 +90,8 @@ class LtgnnConfig(_Section):
 class TrainingConfig(_Section):
     """The `training:` section of star.yaml. Defaults suit graphs of up to some ten million edges on one machine."""
 
-    preset: str | None = None
-    """A named set of defaults, after a row of the papers' tables: `star-platform train --explain` lists them."""
+    preset: str | None = Field(default=None, exclude=True)
+    """A named set of defaults, after a row of the papers' tables; `star-platform train --presets` lists them."""
 
     # --- encoder
     encoder: Literal["attention", "mean", "ltgnn"] = "attention"
