@@ -167,7 +167,7 @@ def _drawn_by_rejection(weights: list[float], k: int) -> set[int]:
     drawn = set()
     for state in range(200):
         lists = (np.int64(0), np.int64(n), np.int64(0), False, np.empty(0, np.int64), np.cumsum(weights))
-        outs = (np.empty(k, np.int64), np.int64(0), np.zeros(1, np.uint64), np.empty(k))
+        outs = (np.empty(k, np.int64), np.int64(0), np.zeros(n // 64 + 1, np.uint64), np.empty(k))
         drawn.add(int(_choice_kernels._reject(np.int64(n), k, np.uint64(state * 7919), *lists, *outs)))
     return drawn
 
@@ -215,6 +215,7 @@ def test_a_hub_is_drawn_by_weight_at_every_moment() -> None:
     """100,000 edges of ten weights: shares of weight, for all of them and for the first half."""
     n = 100_000
     weights = [float(1 + (i * 7919) % 10) for i in range(n)]
+    assert _drawn_by_rejection(weights, 50) == {50}, "edges are looked at one by one"
     adjacency = repeated(1, weights, list(range(n)))
     for moment in (n, n // 2):
         sampler = NeighbourSampler(adjacency, [50], "weighted", seed=4)
