@@ -119,6 +119,8 @@ class Embedder:
         self.reader = TreeReader(graph, model.config, model.spec.inputs)
         if isinstance(graph, InductiveGraph):
             self.reader.inputs = InductiveReader(graph, model.config, model.spec.inputs)
+            if self.reader.sequence is not None:
+                self.reader.sequence.inputs = self.reader.inputs
 
     def batches(
         self, node: str, indices: NDArray[np.int64], times: NDArray[np.int64], size: int = BATCH

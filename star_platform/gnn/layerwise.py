@@ -32,6 +32,7 @@ from torch import Tensor
 from star_platform.gnn import runtime
 from star_platform.gnn.model_io import Model
 from star_platform.gnn.neighbourhoods import CHUNK_NODES, Chunk, Neighbourhoods
+from star_platform.gnn.sequence import SequenceTensors
 from star_platform.gnn.trees import BlockTensors, TreeReader
 from star_platform.planning.canonical import digest
 from star_platform.progress import SILENT, Progress, Task
@@ -58,13 +59,24 @@ class _Step:
     """Nobody reads `below` once the step is done."""
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a layer needs for one chunk."""
+
+    rows: Tensor
+    """`[m, dim]`: states of the chunk's sources."""
+    block: BlockTensors | None
+    activities: SequenceTensors | None
+    slices: tuple[int, ...]
+
+
 class Layerwise:
     """A trained encoder over all neighbours at one moment."""
 
     def __init__(self, model: Model, reader: TreeReader, moment: int, work: Path) -> None:
         """`work`: a folder that outlives a crash; what it holds of other work is written over."""
         config = model.config
-        self.encoder, self.reader = model.encoder, reader
+        self.model, self.encoder, self.reader = model, model.encoder, reader
         self.moment, self.work = moment, work
         every = Neighbourhoods(reader.adjacency, moment, config.window_us, newest_only=config.strategy == "ppr")
         # deepest first, as layers are; a relation without a fan-out in a hop is not seen there
@@ -156,7 +168,7 @@ class Layerwise:
         hidden: list[Matrix] = []
         near = self.neighbourhoods[depth] if self._hops else None
 
-        def make(piece: slice) -> tuple[Tensor, BlockTensors | None, tuple[int, ...]]:
+        def make(piece: slice) -> _Made:
             if not hidden:
                 hidden.append(np.load(below, mmap_mode="r"))
             chunk = _alone(nodes[piece], self._offsets) if near is None else near.chunk(nodes[piece])
@@ -164,16 +176,25 @@ class Layerwise:
             # torch's memory and not numpy's: how operands lie may decide on the last bit of a product
             rows = torch.empty(len(chunk.sources), self._width)
             np.take(hidden[0], chunk.sources, axis=0, out=rows.numpy(), mode="clip")
-            return rows, block, chunk.slices
+            rows = rows.bfloat16() if self.encoder.bf16 else rows
+            return _Made(rows, block, self._activities(nodes[piece]) if last else None, chunk.slices)
 
-        def compute(made: tuple[Tensor, BlockTensors | None, tuple[int, ...]]) -> Tensor:
-            rows, block, slices = made
-            rows = runtime.moved(rows.bfloat16() if self.encoder.bf16 else rows, self._device)
-            found = self.encoder.layer(tower, depth, rows, runtime.moved(block, self._device), slices)
-            return self.encoder.finish([found] * len(self.encoder.towers), slices) if last else found
+        def compute(made: _Made) -> Tensor:
+            made = runtime.moved(made, self._device)
+            found = self.encoder.layer(tower, depth, made.rows, made.block, made.slices)
+            if not last:
+                return found
+            vectors = self.encoder.finish([found] * len(self.encoder.towers), made.slices)
+            return self.model.finish(vectors, made.activities)[0]
 
         pieces = _cut(len(nodes)) if near is None else near.chunks(nodes)
         return _Step(f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, below, drops)
+
+    def _activities(self, nodes: Rows) -> SequenceTensors | None:
+        """What the temporal encoder reads of the nodes whose graph vectors are done."""
+        if self.reader.sequence is None:
+            return None
+        return self.reader.sequence.read(nodes, np.full(len(nodes), self.moment, dtype=np.int64), 0)
 
     # --- doing it -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from star_platform.errors import TrainingError
-from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.config import SequenceConfig, TrainingConfig
 from star_platform.gnn.inductive import load_inductive
 from star_platform.gnn.inference import Embedder
 from star_platform.gnn.model_io import Model, ModelSpec, load_model, new_model, save_model
@@ -88,7 +88,9 @@ def random_model(graph: Graph, settings: TrainingConfig = SETTINGS) -> Model:
     import torch
 
     reader = TreeReader(graph, settings)
-    spec = ModelSpec(graph.content_hash, reader.inputs.specs, reader.relations, reader.weighted, {})
+    spec = ModelSpec(
+        graph.content_hash, reader.inputs.specs, reader.relations, reader.weighted, {}, activities=reader.activities
+    )
     model = new_model(spec, settings)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -235,9 +237,12 @@ def test_a_model_of_ltgnn_is_refused(
     assert refused.value.code == "M023"
 
 
-def test_hashed_ids_go_by_external_id(tmp_path: Path) -> None:
-    """No row is anybody's own, so nothing is translated, and whoever comes has rows."""
-    settings = SETTINGS.model_copy(update={"id_buckets": 4})
+@pytest.mark.parametrize(
+    "more", [{"id_buckets": 4}, {"sequence": SequenceConfig(activities=4, heads=2)}, {"id_optimizer": "sparse"}]
+)
+def test_other_encoders(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Hashed ids go by external id: whoever comes has rows. Activities are read as the other inputs are."""
+    settings = SETTINGS.model_copy(update=more)
     graph = compiled(tmp_path / "first")
     model = random_model(graph, settings)
     (tmp_path / "model").mkdir()

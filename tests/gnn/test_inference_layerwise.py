@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from star_platform.gnn import layerwise, neighbourhoods
-from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.config import SequenceConfig, TrainingConfig
 from star_platform.gnn.inference import Embedder, embed, embed_some
 from star_platform.gnn.layerwise import Layerwise
 from star_platform.gnn.model_io import Model, ModelSpec, new_model, save_model
@@ -57,7 +57,9 @@ def config(**more: object) -> TrainingConfig:
 def model_of(graph: Graph, settings: TrainingConfig) -> Model:
     """Untrained, with every parameter moved away from its start, so that no term of a layer is zero."""
     reader = TreeReader(graph, settings)
-    spec = ModelSpec(graph.content_hash, reader.inputs.specs, reader.relations, reader.weighted, {})
+    spec = ModelSpec(
+        graph.content_hash, reader.inputs.specs, reader.relations, reader.weighted, {}, activities=reader.activities
+    )
     model = new_model(spec, settings)
     torch.manual_seed(4)
     with torch.no_grad():
@@ -187,6 +189,8 @@ SOME = {"member-views-job": 900, "rev_member-views-job": 900, "job-skill": 900}
         {"target_in_attention": True},
         {"window": "9d"},
         {"strategy": "latest"},
+        {"sequence": SequenceConfig(activities=5, heads=2, tokens=2)},
+        {"sequence": SequenceConfig(activities=3, heads=2), "decoder": "cosine"},
         {"strategy": "weighted", "window": "20d"},
         {"budget": "per-relation", "fan_outs": (SOME, 900)},
         {"budget": "per-relation", "fan_outs": ({"rev_job-skill": 900, "follows": 900}, SOME)},
