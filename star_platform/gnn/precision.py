@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from star_platform.gnn.norm import norm_rows
+
 Precision = Literal["float32", "bf16"]
 
 
@@ -37,11 +39,10 @@ def matmul(x: Tensor, weight: Tensor, precision: Precision) -> Tensor:
 
 
 def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """`norm(x)` in the dtype of x, with its statistics in float32."""
-    shape = norm.normalized_shape
-    if x.dtype == torch.float32 or x.device.type == "cpu":  # the CPU's kernel sums bfloat16 rows in float32 by itself
-        return functional.layer_norm(x, shape, norm.weight, norm.bias, norm.eps)
-    return functional.layer_norm(x.float(), shape, norm.weight, norm.bias, norm.eps).to(x.dtype)
+    """`norm(x)` in the dtype of x `[..., d]`, with its statistics in float32."""
+    if x.device.type == "cpu":
+        return norm_rows(x, norm.weight, norm.bias, norm.eps)
+    return functional.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(x.dtype)
 
 
 class _Bf16Matmul(torch.autograd.Function):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from star_platform.gnn import kernels
 from star_platform.gnn.buffers import BufferPool, as_array, at_once, over_rows, row_ranges
 from star_platform.gnn.precision import layer_norm, matmul
+from star_platform.gnn.runtime import torch_threads
 
 
 @pytest.mark.parametrize("columns", [6, 8])
@@ -115,6 +116,37 @@ def test_products_in_float32_are_exact() -> None:
     x, weight = torch.randn(5, 4), torch.randn(4, 3)
     assert torch.equal(matmul(x, weight, "float32"), x @ weight)
     assert torch.equal(matmul(x.bfloat16(), weight, "float32"), x.bfloat16().float() @ weight)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 5), (3, 40, 16), (1001, 200), (0, 8)])
+def test_norms_and_their_gradients_are_those_of_torch(shape: tuple[int, ...], threads: int) -> None:
+    torch.manual_seed(0)
+    norm = torch.nn.LayerNorm(shape[-1])
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    x, grad = (3 * torch.randn(shape) + 1).requires_grad_(), torch.randn(shape)
+    wanted = [x, norm.weight, norm.bias]
+    with torch_threads(threads):
+        out = layer_norm(x, norm)
+        found = torch.autograd.grad(out, wanted, grad)
+    expected = norm(x)
+    assert torch.allclose(out, expected, atol=1e-5)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, wanted, grad), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_norms_do_not_depend_on_threads(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    norm, x, grad = torch.nn.LayerNorm(64), torch.randn(5000, 64, dtype=dtype), torch.randn(5000, 64, dtype=dtype)
+    found = []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            own = x.clone().requires_grad_()
+            found.append(torch.autograd.grad(layer_norm(own, norm), [own, norm.weight, norm.bias], grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_norms_of_bfloat16_have_float32_statistics() -> None:

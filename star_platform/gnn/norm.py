@@ -1,0 +1,135 @@
+"""Layer norm in one pass over the rows each way, of float32 or bfloat16, with sums in float32.
+
+    h = (x - mean) / sqrt(var + eps)        y = w h + b        (Ba, Kiros, Hinton 2016)
+    dx = (w g - <w g> - h <w g h>) / sqrt(var + eps)           <.> the mean over a row
+
+The input encoders have a row for each sampled node, so the norm moves as much memory as their product.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from star_platform.gnn._rows import get, put
+from star_platform.gnn.buffers import as_array, at_once
+from star_platform.graph.kernels import fast_kernel
+
+PIECES = 16
+"""Rows are done in so many pieces whatever the number of threads: sums over pieces are always the same."""
+
+
+def norm_rows(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """`[..., d]` of x `[..., d]` on the CPU, in its dtype; weight and bias float32 `[d]`."""
+    found: Tensor = _Norm.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        x = x.contiguous()
+        rows, out = x.view(-1, x.shape[-1]), torch.empty_like(x)
+        given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps))
+        _in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out.view(rows.shape))))
+        ctx.save_for_backward(x, weight)
+        ctx.eps = eps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad, dx = grads[0].contiguous(), torch.empty_like(x)
+        width = x.shape[-1]
+        parts = torch.zeros(PIECES, 2, width)
+        given = [as_array(each.view(-1, width)) for each in (x, grad, dx)]
+        held = as_array(parts)
+        _in_pieces(
+            len(given[0]),
+            lambda a, b, piece: _backward(a, b, *given, as_array(weight), np.float32(ctx.eps), held[piece]),
+        )
+        total = parts.sum(0)
+        return dx, total[0], total[1], None
+
+
+def _in_pieces(count: int, work: Any) -> None:
+    """`work(first, last, piece)` on torch's threads."""
+    cuts = np.linspace(0, count, PIECES + 1).astype(np.int64).tolist()
+    tasks = [partial(work, cuts[piece], cuts[piece + 1], piece) for piece in range(PIECES)]
+    at_once(tasks, torch.get_num_threads() if count >= 4 * PIECES else 1)
+
+
+@fast_kernel
+def _moments(source: NDArray[Any], row: NDArray[np.float32], eps: np.float32) -> tuple[np.float32, np.float32]:
+    """The row in float32 into `row`; its mean and 1 / sqrt(variance + eps)."""
+    width = len(row)
+    total = np.float32(0.0)
+    for j in range(width):
+        row[j] = get(source, j)
+        total += row[j]
+    mean = np.float32(total / np.float32(width))
+    spread = np.float32(0.0)
+    for j in range(width):
+        spread += (row[j] - mean) * (row[j] - mean)
+    return mean, np.float32(1.0) / np.sqrt(np.float32(spread / np.float32(width)) + eps)
+
+
+@fast_kernel
+def _forward(
+    first: int,
+    last: int,
+    x: NDArray[Any],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    eps: np.float32,
+    out: NDArray[Any],
+) -> None:
+    """Rows `first .. last` of `out`."""
+    width = x.shape[1]
+    row = np.empty(width, dtype=np.float32)
+    for i in range(first, last):
+        mean, scale = _moments(x[i], row, eps)
+        target = out[i]
+        for j in range(width):
+            put(target, j, (row[j] - mean) * scale * weight[j] + bias[j])
+
+
+@fast_kernel
+def _backward(
+    first: int,
+    last: int,
+    x: NDArray[Any],
+    grad: NDArray[Any],
+    dx: NDArray[Any],
+    weight: NDArray[np.float32],
+    eps: np.float32,
+    sums: NDArray[np.float32],
+) -> None:
+    """Rows `first .. last` of `dx`; into `sums [2, d]` their part of the gradients of weight and bias."""
+    width = x.shape[1]
+    row, pull = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
+    by_weight, by_bias = sums[0], sums[1]
+    share = np.float32(1.0) / np.float32(width)
+    for i in range(first, last):  # short loops over few arrays each: the compiler has to prove them apart
+        mean, scale = _moments(x[i], row, eps)
+        source, target = grad[i], dx[i]
+        for j in range(width):
+            row[j] = (row[j] - mean) * scale
+            pull[j] = get(source, j)
+        for j in range(width):
+            by_weight[j] += pull[j] * row[j]
+        one, two = np.float32(0.0), np.float32(0.0)
+        for j in range(width):
+            by_bias[j] += pull[j]
+        for j in range(width):
+            pull[j] *= weight[j]
+            one += pull[j]
+            two += pull[j] * row[j]
+        one, two = np.float32(one * share), np.float32(two * share)
+        for j in range(width):
+            put(target, j, scale * (pull[j] - one - row[j] * two))
