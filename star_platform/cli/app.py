@@ -26,6 +26,7 @@ from star_platform.cli.refresh import refresh
 from star_platform.cli.releasing import activate, plan, release, releases
 from star_platform.cli.search import index, search
 from star_platform.cli.show import show
+from star_platform.cli.training import train
 from star_platform.cli.upgrade import upgrade
 from star_platform.errors import ExitCode, StarError
 
@@ -65,7 +66,7 @@ def _root(
         say(context.get_help())
 
 
-BUILDING = (init, validate, fmt, plan, release, refresh, releases, show, activate, fetch, search, index)
+BUILDING = (init, validate, fmt, plan, train, release, refresh, releases, show, activate, fetch, search, index)
 ENDING = (status, who_uses, deprecate, retire, purge)
 HELPING = (explain, upgrade, doctor, demo)
 for verb in (*BUILDING, *ENDING, *HELPING):

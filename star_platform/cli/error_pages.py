@@ -70,6 +70,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "starting with a letter, at most 40 characters.",
         fix="star-platform init marketplace --name job_board",
     ),
+    "U022": ErrorPage(
+        "no such preset, or one that does not go with star.yaml",
+        "`--preset` names a set of training settings. What star.yaml sets below `training` wins over it, and the two "
+        "together have to be valid: heads that divide the dim, fan-outs that fit the budget.",
+        example="star-platform train --explain --preset star-dim-20",
+        fix="star-platform train --presets        # lists them",
+    ),
     "U030": ErrorPage(
         "the registry's schema is of another version",
         "Each version of the platform reads one schema. An older one can be brought up to date; for a newer one this "
