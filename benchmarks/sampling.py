@@ -238,7 +238,7 @@ def _beside_workers(
     """DGL's loader with one and with two worker processes."""
     for count in (1, 2):
         try:
-            batch_s = float(np.mean(dgl.workers(fan_outs, members, count, 4 * len(seconds["dgl"]))))
+            batch_s = float(np.mean(dgl.workers(fan_outs, members, count, 2 * len(seconds["dgl"]))))
         except (OSError, RuntimeError) as error:  # such as a /dev/shm that is too small
             figures[f"dgl_workers_{count}{name}"] = f"failed: {str(error).splitlines()[0][:120]}"
             continue
