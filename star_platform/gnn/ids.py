@@ -103,17 +103,25 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], dict[str, Id
 
 
 @dataclass
-class _Moments:
+class Moments:
     """State of the rows of one table. All of it is what a row had when it was last touched."""
 
-    first: Tensor
-    """float32 `[rows, dim]`: running mean of gradients."""
-    second: Tensor
-    """float32 `[rows, dim]`: of their squares."""
+    means: Tensor
+    """float32 `[rows, 2, dim]`: running means of gradients and of their squares; one row is one stretch of memory."""
     mass: Tensor
     """float32 `[rows, 2]`: sum of the weights in each of the two means, by which they are divided."""
     last: Tensor
     """int64 `[rows]`: step of the last touch, 0 before the first."""
+
+    @classmethod
+    def of(cls, weight: Tensor) -> Moments:
+        """Of a table that was never touched."""
+        rows, dim = weight.shape
+        return cls(
+            means=torch.zeros(rows, 2, dim, device=weight.device),
+            mass=torch.zeros(rows, 2, device=weight.device),
+            last=torch.zeros(rows, dtype=torch.int64, device=weight.device),
+        )
 
 
 class RowAdam:
@@ -129,7 +137,7 @@ class RowAdam:
         self.tables = {name: tables[name] for name in sorted(tables)}
         self.lr, self.weight_decay = lr, weight_decay
         self.steps = 0
-        self._moments = {name: _fresh(table.weight) for name, table in self.tables.items()}
+        self._moments = {name: Moments.of(table.weight) for name, table in self.tables.items()}
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -174,22 +182,12 @@ class RowAdam:
                 tensor.copy_(state[name])
 
 
-def _fresh(weight: Tensor) -> _Moments:
-    rows = len(weight)
-    return _Moments(
-        first=torch.zeros_like(weight, requires_grad=False),
-        second=torch.zeros_like(weight, requires_grad=False),
-        mass=weight.new_zeros(rows, 2, requires_grad=False),
-        last=torch.zeros(rows, dtype=torch.int64, device=weight.device),
-    )
-
-
 def _move(
-    weight: Tensor, rows: Tensor, grads: Tensor, state: _Moments, step: int, lr: float, weight_decay: float
+    weight: Tensor, rows: Tensor, grads: Tensor, state: Moments, step: int, lr: float, weight_decay: float
 ) -> None:
     """`move_by_index` in one pass over the rows; each is done by one thread."""
     given = [tensor.detach().numpy() for tensor in (weight, rows, grads.contiguous())]
-    held = [tensor.numpy() for tensor in (state.first, state.second, state.mass, state.last)]
+    held = [tensor.numpy() for tensor in (state.means, state.mass, state.last)]
     over_rows(
         lambda a, b: kernels.adam_rows(a, b, *given, *held, step, lr, weight_decay, *BETAS, EPSILON),
         len(rows),
@@ -198,16 +196,16 @@ def _move(
 
 
 def move_by_index(
-    weight: Tensor, rows: Tensor, grads: Tensor, state: _Moments, step: int, lr: float, weight_decay: float
+    weight: Tensor, rows: Tensor, grads: Tensor, state: Moments, step: int, lr: float, weight_decay: float
 ) -> None:
     """One step of the distinct rows int64 `[u]` with gradient `[u, dim]`, in torch operations on any device."""
     gap = (step - state.last[rows]).unsqueeze(1).float()
     decays = [beta**gap for beta in BETAS]
-    first = decays[0] * state.first[rows] + (1 - BETAS[0]) * grads
-    second = decays[1] * state.second[rows] + (1 - BETAS[1]) * grads.square()
+    first = decays[0] * state.means[rows, 0] + (1 - BETAS[0]) * grads
+    second = decays[1] * state.means[rows, 1] + (1 - BETAS[1]) * grads.square()
     mass = torch.cat(decays, 1) * state.mass[rows] + torch.tensor([1 - beta for beta in BETAS], device=weight.device)
     moved = (first / mass[:, :1]) / ((second / mass[:, 1:]).sqrt() + EPSILON)
     shrunk = weight[rows] * (1 - lr * weight_decay) ** torch.where(state.last[rows].unsqueeze(1) > 0, gap, 1.0)
     weight.data[rows] = shrunk - lr * moved
-    state.first[rows], state.second[rows], state.mass[rows] = first, second, mass
+    state.means[rows], state.mass[rows] = torch.stack([first, second], dim=1), mass
     state.last[rows] = step

@@ -176,8 +176,7 @@ def adam_rows(
     weight: NDArray[np.float32],
     rows: NDArray[np.int64],
     grads: NDArray[np.float32],
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
+    means: NDArray[np.float32],
     mass: NDArray[np.float32],
     last: NDArray[np.int64],
     step: int,
@@ -189,14 +188,14 @@ def adam_rows(
 ) -> None:
     """One step of `ids.RowAdam` for `rows[begin:end]`, which are distinct; see there for the arrays."""
     dim = weight.shape[1]
+    flat = means.reshape(len(means), 2 * dim)
     keep1, keep2, small = np.float32(1.0 - beta1), np.float32(1.0 - beta2), np.float32(epsilon)
     log1, log2, log_shrink = np.log(beta1), np.log(beta2), np.log1p(-lr * weight_decay)
     for i in range(begin, end):
         ahead = i + AHEAD
         if ahead < end:
             expect(weight, rows[ahead], 0, dim)
-            expect(first, rows[ahead], 0, dim)
-            expect(second, rows[ahead], 0, dim)
+            expect(flat, rows[ahead], 0, 2 * dim)
         row = rows[i]
         gap = step - last[row]
         decay1, decay2 = np.float32(np.exp(gap * log1)), np.float32(np.exp(gap * log2))
@@ -205,7 +204,7 @@ def adam_rows(
         shrink = np.float32(np.exp((gap if last[row] > 0 else 1) * log_shrink))
         length = np.float32(lr / mass[row, 0])
         scale = np.float32(1.0 / mass[row, 1])
-        w, m, v, g = weight[row], first[row], second[row], grads[i]
+        w, m, v, g = weight[row], means[row, 0], means[row, 1], grads[i]
         for j in range(dim):
             m[j] = decay1 * m[j] + keep1 * g[j]
             v[j] = decay2 * v[j] + keep2 * g[j] * g[j]

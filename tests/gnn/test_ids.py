@@ -11,7 +11,7 @@ from torch import nn
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputReader, TypeEncoder
-from star_platform.gnn.ids import IdTable, RowAdam, _fresh, _move, hashed_rows, move_by_index, split_parameters
+from star_platform.gnn.ids import IdTable, Moments, RowAdam, _move, hashed_rows, move_by_index, split_parameters
 from star_platform.gnn.runtime import torch_threads
 from tests.gnn.graphs import GraphWriter
 
@@ -147,7 +147,7 @@ def test_the_kernel_does_what_the_formula_says() -> None:
     generator = torch.Generator().manual_seed(2)
     start = torch.randn(30, 20, generator=generator)
     weights = [start, start.clone()]
-    states = [_fresh(weight) for weight in weights]
+    states = [Moments.of(weight) for weight in weights]
     for step in (1, 2, 5, 6, 90):
         rows = torch.randperm(30, generator=generator)[:11]
         grads = torch.randn(11, 20, generator=generator)
@@ -159,11 +159,11 @@ def test_the_kernel_does_what_the_formula_says() -> None:
 
 
 def test_moments_decay_while_a_row_is_not_read() -> None:
-    weight, state = torch.zeros(1, 1), _fresh(torch.zeros(1, 1))
+    weight, state = torch.zeros(1, 1), Moments.of(torch.zeros(1, 1))
     for step in (1, 11):
         move_by_index(weight, torch.tensor([0]), torch.tensor([[2.0]]), state, step, 0.1, 0.0)
-    assert state.first.item() == pytest.approx(0.9**10 * 0.1 * 2 + 0.1 * 2)
-    assert state.second.item() == pytest.approx(0.999**10 * 0.001 * 4 + 0.001 * 4)
+    assert state.means[0, 0].item() == pytest.approx(0.9**10 * 0.1 * 2 + 0.1 * 2)
+    assert state.means[0, 1].item() == pytest.approx(0.999**10 * 0.001 * 4 + 0.001 * 4)
     assert state.last.item() == 11
 
 
