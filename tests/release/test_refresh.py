@@ -148,6 +148,18 @@ def test_the_model_sees_texts_as_it_has_learned_them(later: Project) -> None:
     assert len(old) - 1 in shapes, "one has gone with who said it, all others are there"
 
 
+def test_somebody_to_whom_nothing_has_happened(market: Project) -> None:
+    """No event is newer than those of the release: the rows are dated just after it, and no clock is asked."""
+    before = market.published()[1].nodes["member"].as_of
+    longer_ago = LATER - timedelta(days=90)
+    append(market.root / "data" / "members.parquet", [{"member_id": 2, "joined_at": longer_ago, "region": "west"}])
+    done = Project.open(market.root).refresh(WISH)
+    assert (done.new, done.changed, done.written, done.as_of) == (1, 0, 1, before)
+    assert vectors(market, [2]).any()
+    assert market.published()[1].nodes["member"].as_of == before + 1
+    assert Project.open(market.root).refresh(WISH).written == 0
+
+
 def test_neighbours(later: Project) -> None:
     alone = later.refresh(WISH, agreed=lambda _: False)
     wider = later.refresh(RefreshWish("member", SINCE, neighbours=True), agreed=lambda _: False)
