@@ -8,11 +8,12 @@ to 200, two layers, 4 heads, AdamW. Both sides draw as many neighbours of every 
 
 *ours* is the trainer's own step, in bfloat16 and in float32, with its prefetching thread. *dgl* is what its guide
 shows: `NeighborSampler` blocks, `HeteroGraphConv` of `GATv2Conv` (of `SAGEConv` for mean pooling), float32. `vs_dgl` is
-against DGL as a user runs it, in a process with glibc's own malloc settings; `vs_dgl_tuned` against DGL in this process,
-whose allocator keeps freed memory as ours does. Both take turns with ours.
+against DGL as a user runs it, in a process with glibc's own malloc settings; `vs_dgl_tuned` against DGL in this
+process, whose allocator keeps freed memory as ours does. Both take turns with ours.
 
 `compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs.
-`sample_gather_share`: of sampling and gathering in the sum of all work of a step; `waits` what of it the step waited for.
+`sample_gather_share`: of sampling and gathering in the sum of all work of a step; `waits`: the share of a step in which
+the computing thread waited for them.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 os.environ.setdefault("DGLBACKEND", "pytorch")
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -126,7 +126,7 @@ class Dgl:
         }
         self.graph = dgl.heterograph(data, num_nodes_dict=market.counts).formats("csc")
         self.texts = {node: torch.from_numpy(market.features(node)[0].values) for node in market.node_types}
-        self.sampler = dgl.dataloading.NeighborSampler(list(fan_outs))
+        self.sampler = dgl.dataloading.NeighborSampler(list(reversed(fan_outs)))  # it takes the deepest hop first
         self.inputs = nn.ModuleDict({node: nn.Linear(TEXT_DIM, DIM) for node in market.node_types})
 
         def conv() -> nn.Module:

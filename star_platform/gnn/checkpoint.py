@@ -29,10 +29,14 @@ class RunState:
     epoch: int = 0
     step: int = 0
     """Steps done in this epoch."""
+    steps: int = 0
+    """Steps done in all."""
     best: float = float("-inf")
     since_best: int = 0
     """Validations without a better one."""
     done: bool = False
+    timing: list[dict[str, Any]] = field(default_factory=list)
+    """Seconds and shares of work before each validation; no result, so it is kept out of the history."""
     fan_out: dict[str, Any] = field(default_factory=dict)
     """State of the controller of an adaptive fan-out."""
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -33,6 +33,10 @@ def read_history(folder: Path) -> dict[str, Any]:
     try:
         history: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = bool(history["validations"])
+        manifest = folder / "manifest.json"  # seconds are no result: they stand beside the files
+        facts = json.loads(manifest.read_text(encoding="utf-8"))["details"] if manifest.exists() else {}
+        for entry, timing in zip(history["validations"], facts.get("timing", ()), strict=False):
+            entry.update(timing)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError("M036", f"{path} cannot be read: {error}", hint="train the model again") from error
     if not found:

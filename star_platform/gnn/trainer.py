@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import checkpoint, runtime
+from star_platform.gnn.adaptive import FanOutController, FanOutState, rows
 from star_platform.gnn.aligner import AlignBatch, Aligner
 from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, settled
 from star_platform.gnn.batches import Batch, StepKey
@@ -100,6 +101,10 @@ class Trainer:
         self.learned.to(self.device)
         self.training = tasks.schedule(graph, self.reader, config, validate=False)
         self.validating = tasks.schedule(graph, self.reader, config, validate=True)
+        self.controller: FanOutController | None = None
+        if config.adaptive.enabled:
+            steps = config.max_epochs * len(self.training.epoch(0))
+            self.controller = FanOutController(config.adaptive, config.fan_outs, steps)
         undecayed = [module for name, module in self.learned.items() if name != "model"]
         self.optimiser = Optimiser(self.learned, undecayed, config)
         self.key = digest(key)
@@ -121,7 +126,10 @@ class Trainer:
         save_model(out_dir, self.model, _part(best, "model."))
         if self.aligner is not None:
             save_alignment(out_dir, self.aligner.names, _part(best, f"{NAME}."))
-        history = json.dumps({"validations": state.history}, indent=1, sort_keys=True) + "\n"
+        told: dict[str, Any] = {"validations": state.history}
+        if self.controller is not None:
+            told["fan_out"] = rows(state.history)
+        history = json.dumps(told, indent=1, sort_keys=True) + "\n"
         (out_dir / HISTORY).write_text(history, encoding="utf-8")
         return self._details(state)
 
@@ -141,19 +149,41 @@ class Trainer:
         every = max(1, math.ceil(len(steps) * self.config.validate_every))
         while not state.done:
             until = min(len(steps), (state.step // every + 1) * every)
-            losses = self._stretch(steps[state.step : until], task)
-            state.step = until
+            stretch = steps[state.step : until]
+            self._draw_for(state, len(stretch))
+            losses, timing = self._stretch(stretch, task)
+            state.step, state.steps = until, state.steps + len(stretch)
+            state.timing.append(timing)
             best = self._validated(state, best, losses, at=state.epoch + until / len(steps), task=task)
             if until == len(steps):
                 state.epoch, state.step = state.epoch + 1, 0
-            state.done = state.epoch >= self.config.max_epochs or state.since_best >= self.config.patience
+            self._stop_or_go_on(state)
             checkpoint.save(work_dir, state, self.learned, best, self.optimiser)
             if state.step == 0:
                 break
         return best
 
-    def _stretch(self, steps: Sequence[StepKey], task: Task) -> dict[str, list[float]]:
-        """The steps from one validation to the next; the losses by name."""
+    def _draw_for(self, state: checkpoint.RunState, count: int) -> None:
+        """Set the fan-outs of the next `count` steps."""
+        if self.controller is None:
+            return
+        held = FanOutState.of(state.fan_out) if state.fan_out else self.controller.start()
+        held = self.controller.before(held, count)
+        state.fan_out = held.record()
+        self.reader.set_fan_outs(self.controller.fan_outs(held))
+
+    def _stop_or_go_on(self, state: checkpoint.RunState) -> None:
+        """Whether training is over: epochs or patience are used up, and an adaptive fan-out has been full for long."""
+        tired = state.since_best >= self.config.patience
+        if self.controller is not None and tired:
+            held = FanOutState.of(state.fan_out)
+            tired = self.controller.may_stop(held)
+            if not tired:
+                state.fan_out = self.controller.hurry(held).record()
+        state.done = tired or state.epoch >= self.config.max_epochs
+
+    def _stretch(self, steps: Sequence[StepKey], task: Task) -> tuple[dict[str, list[float]], dict[str, Any]]:
+        """The steps from one validation to the next: the losses by name, and where the time went."""
         losses: dict[str, list[float]] = {}
         size, clock = self.config.gradient_batches, self.reader.clock
         began, seen = time.perf_counter(), 0
@@ -168,8 +198,10 @@ class Trainer:
                 losses.setdefault(name, []).append(value)
             seen += batch.size
             task.advance(batch.size)
-        task.note(examples_per_s=seen / (time.perf_counter() - began), **shares(clock.taken()))
-        return losses
+        seconds = time.perf_counter() - began
+        rate, parts = seen / seconds, shares(clock.taken(), seconds)
+        task.note(examples_per_s=rate, **parts)
+        return losses, {"seconds": seconds, "examples_per_s": rate, "shares": parts}
 
     def _made(self, key: StepKey) -> tuple[Batch, AlignBatch | None]:
         return self.training.make(key), None if self.aligner is None else self.aligner.make(key.step)
@@ -246,18 +278,32 @@ class Trainer:
         total = sum(self.tasks.weights[name] for name in aucs)
         mean = sum(self.tasks.weights[name] * value for name, value in aucs.items()) / total
         means = {name: float(np.mean(values)) for name, values in sorted(losses.items())}
-        state.history.append({"epoch": round(at, 6), "auc": mean, "auc_by_objective": aucs, "train_loss": means})
+        entry = {"epoch": round(at, 6), "step": state.steps, "auc": mean, "auc_by_objective": aucs, "train_loss": means}
+        state.history.append(entry | self._observed(state, mean))
         task.note(loss=float(np.mean(list(means.values()))), val_auc=mean)
-        if not self._eligible(at):
+        if not self._eligible(state.history[-1]):
             return best
+        if len(state.history) > 1 and not self._eligible(state.history[-2]):
+            state.best = float("-inf")  # what came before does not count
         if mean > state.best:
             state.best, state.since_best = mean, 0
             return {name: tensor.detach().clone() for name, tensor in self.learned.state_dict().items()}
         state.since_best += 1
         return best
 
-    def _eligible(self, at: float) -> bool:
-        return self.aligner is None or settled(at, self.config.max_epochs)
+    def _observed(self, state: checkpoint.RunState, metric: float) -> dict[str, Any]:
+        """What a validation tells the controller of the fan-out, and the history of it."""
+        if self.controller is None:
+            return {"fan_outs": [hop if isinstance(hop, int) else dict(hop) for hop in self.config.fan_outs]}
+        held = FanOutState.of(state.fan_out)
+        told = self.controller.entry(held)
+        state.fan_out = self.controller.observe(held, metric, state.steps).record()
+        return told
+
+    def _eligible(self, entry: Mapping[str, Any]) -> bool:
+        """Whether the model of a validation may be chosen: alignment has come down, and the fan-out is full."""
+        full = self.controller is None or entry["fan_out"] == self.controller.most
+        return full and (self.aligner is None or settled(entry["epoch"], self.config.max_epochs))
 
     def validate(self) -> dict[str, float]:
         """AUC of each objective on its validation examples."""
@@ -267,9 +313,7 @@ class Trainer:
         return found
 
     def _details(self, state: checkpoint.RunState) -> dict[str, Any]:
-        chosen = max(
-            (entry for entry in state.history if self._eligible(entry["epoch"])), key=lambda entry: entry["auc"]
-        )
+        chosen = max((entry for entry in state.history if self._eligible(entry)), key=lambda entry: entry["auc"])
         return {
             "objectives": self.tasks.details(),
             "validation_start": self.tasks.validation_start,
@@ -278,6 +322,7 @@ class Trainer:
             "validation_auc": chosen["auc"],
             "validation_auc_by_objective": chosen["auc_by_objective"],
             "validations": len(state.history),
+            "timing": state.timing,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             **({} if self.uncertainty is None else {"learned_weights": self.uncertainty.learned()}),
             **({} if self.aligner is None else {NAME: self.aligner.details()}),
@@ -285,10 +330,11 @@ class Trainer:
         }
 
 
-def shares(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Of sampling, gathering and computing in the sum of all three."""
-    total = sum(seconds.values())
-    return {name: seconds.get(name, 0.0) / total for name in ("sample", "gather", "compute")} if total else {}
+def shares(work: Mapping[str, float], passed: float) -> dict[str, float]:
+    """Of sampling, gathering and computing in the sum of all three, and of waiting in the time that passed."""
+    total = sum(work.values())
+    found = {name: work.get(name, 0.0) / total for name in ("sample", "gather", "compute")} if total else {}
+    return found | {"wait": max(0.0, 1 - work.get("compute", 0.0) / passed)}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

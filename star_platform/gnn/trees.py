@@ -90,7 +90,8 @@ class TreeReader:
 
     def _sampler(self, fan_outs: Sequence[FanOut]) -> NeighbourSampler:
         config = self._config
-        return NeighbourSampler(self.adjacency, fan_outs, self._strategy, config.seed, "ragged", config.window_us)
+        window = None if config.strategy == "ppr" else config.window_us  # walks have respected it, snapshots are older
+        return NeighbourSampler(self.adjacency, fan_outs, self._strategy, config.seed, "ragged", window)
 
     def set_fan_outs(self, fan_outs: Sequence[FanOut]) -> None:
         """Draw as many neighbours from now on; not while another thread reads."""

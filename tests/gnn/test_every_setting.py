@@ -40,6 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "uncertainty": {"objective_weights": "uncertainty"},
     "grouping": {"grouping": True},
     "activities": {"sequence": {"activities": 6, "heads": 2, "long_term": 2}},
+    "adaptive": {"adaptive": {"enabled": True, "start": 1, "grow": 2}, "validate_every": 0.25},
     "mlp init": {"mlp_init": 2},
     "no ages": {"age_encoding": False, "activity": False},
 }
@@ -55,6 +56,7 @@ def test_it_trains_scores_and_embeds(graph: Graph, tmp_path: Path, name: str) ->
     config = type(SHORT).model_validate({**SHORT.model_dump(), **SETTINGS[name]})
     (tmp_path / "model").mkdir()
     details = train(graph, {"views": views(), "applied": applied()}, config, tmp_path / "work", tmp_path / "model")
+    assert len(details["timing"]) == details["validations"]
     history = json.loads((tmp_path / "model" / HISTORY).read_text())["validations"]
     assert history[-1]["train_loss"]["views"] < history[0]["train_loss"]["views"]
     vectors = embed_all(graph, tmp_path)
@@ -63,6 +65,11 @@ def test_it_trains_scores_and_embeds(graph: Graph, tmp_path: Path, name: str) ->
         "views", np.array([0, 1, 2]), np.array([3, 4, 5]), np.full(3, graph.as_of)
     )
     assert np.isfinite(scores).all()
+    if name == "adaptive":
+        grown = [entry["fan_out"] for entry in history]
+        assert grown == sorted(grown)
+        assert grown[0] == 1
+        assert grown[-1] == 6
     if name == "uncertainty":
         assert set(details["learned_weights"]) == {"views", "applied"}
         assert all(weight != 1.0 for weight in details["learned_weights"].values())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from star_platform.errors import TrainingError
-from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.config import AdaptiveConfig, TrainingConfig
 from star_platform.gnn.inference import embed
 from star_platform.gnn.model_io import CONFIG, WEIGHTS, load_model
 from star_platform.gnn.trainer import HISTORY, Trainer, train
@@ -91,6 +91,19 @@ def test_a_killed_run_resumes_to_the_same_bytes(graph: Graph, tmp_path: Path) ->
         kills += 1
     train(graph, objectives, SHORT, tmp_path / "killed" / "work", out)
     assert kills == 3
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def test_an_adaptive_run_resumes_to_the_same_bytes(graph: Graph, tmp_path: Path) -> None:
+    adaptive = AdaptiveConfig(enabled=True, start=1, grow=3, tolerance=0.1)
+    config = SHORT.model_copy(update={"adaptive": adaptive, "validate_every": 0.25})
+    run(graph, tmp_path / "whole", config)
+    out = tmp_path / "killed" / "model"
+    out.mkdir(parents=True)
+    for steps in (3, 6):
+        with pytest.raises(Killed):
+            train(graph, {"views": views()}, config, tmp_path / "killed" / "work", out, KillAfter(steps))
+    train(graph, {"views": views()}, config, tmp_path / "killed" / "work", out)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
