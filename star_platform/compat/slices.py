@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from star_platform.compat.pairs import find
+from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.storage import Graph
 
 NEWEST = 0.1
@@ -37,9 +38,9 @@ class Slicing:
 
 
 def degrees(graph: Graph, node: str) -> NDArray[np.int64]:
-    """Edges into each node, reverses included: int64 `[nodes]`."""
+    """Declared edges into each node, reverses included: int64 `[nodes]`."""
     total = np.zeros(graph.num_nodes(node), dtype=np.int64)
-    for edge_type in graph.edge_types:
+    for edge_type in declared_edge_types(graph):
         if edge_type.dst == node:
             ends = np.asarray(graph.edges(edge_type).indptr, dtype=np.int64)
             total += ends[1:] - ends[:-1]

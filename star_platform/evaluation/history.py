@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.kernels import kernel
 from star_platform.graph.storage import EdgeArrays, EdgeType, Graph
 
@@ -48,8 +49,9 @@ def first_meetings(graph: Graph, edge: EdgeType, only: Iterable[str] | None = No
     wanted = None if only is None else set(only)
     keys, times = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     width = graph.num_nodes(edge.dst)
-    mirrors = {edge_type.reversed for edge_type in graph.edge_types}
-    for edge_type in graph.edge_types:
+    declared = declared_edge_types(graph)  # a derived edge is no meeting
+    mirrors = {edge_type.reversed for edge_type in declared}
+    for edge_type in declared:
         if edge_type in mirrors or (wanted is not None and edge_type.relation not in wanted):
             continue
         if graph.edge_kind(edge_type) not in ("interaction", "attribute"):

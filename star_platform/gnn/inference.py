@@ -18,6 +18,7 @@ from star_platform.gnn.inductive import InductiveGraph, InductiveReader
 from star_platform.gnn.layerwise import Layerwise
 from star_platform.gnn.model_io import Model, load_model, space_fingerprint
 from star_platform.gnn.trees import TreeReader, Trees
+from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.storage import Graph
 from star_platform.progress import SILENT, Progress, Task
 
@@ -197,9 +198,9 @@ def _pieces(vectors: NDArray[np.float32]) -> Iterator[Part]:
 
 
 def _covered(graph: Graph, node: str, moment: int) -> NDArray[np.bool_]:
-    """bool[n]: whether a node receives an edge that is undated or earlier than `moment`."""
+    """bool[n]: whether a node receives a declared edge that is undated or earlier than `moment`."""
     covered = np.zeros(graph.num_nodes(node), dtype=bool)
-    for edge_type in graph.edge_types:
+    for edge_type in declared_edge_types(graph):
         if edge_type.dst != node:
             continue
         edges = graph.edges(edge_type)

@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -44,7 +44,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 FeatureKind = Literal["id", "categorical", "numeric", "vector", "text"]
 NodeKind = Literal["entity", "attribute"]
-EdgeKind = Literal["interaction", "attribute"]
+EdgeKind = Literal["interaction", "attribute", "derived"]
+"""`derived`: computed from the graph, see `graph.derived`."""
 REVERSE_PREFIX = "rev_"
 ALWAYS = int(np.iinfo(np.int64).min)
 """`created_at` of a node whose source gives none: it was always there."""
@@ -152,7 +153,9 @@ class Graph:
     def __init__(self, artefact: Artefact) -> None:
         self.path = artefact.path
         self.fingerprint = artefact.fingerprint
-        self.content_hash = artefact.content_hash
+        seen = {name: entry for name, entry in artefact.files.items() if not name.startswith("cohorts/")}
+        self.content_hash = replace(artefact, files=seen).content_hash
+        """Of all that a model sees. Cohorts only divide reports: with a new one a model still fits its graph."""
         self.manifest: dict[str, Any] = artefact.details
         """The artefact's `details`; the module's docstring gives its shape."""
 
@@ -177,7 +180,7 @@ class Graph:
         return kind
 
     def edge_kind(self, edge_type: EdgeType) -> EdgeKind:
-        """As declared; a reverse has the kind of its edge type."""
+        """As declared, or `derived`; a reverse has the kind of its edge type."""
         kind: EdgeKind = self._edge(edge_type)["kind"]
         return kind
 

@@ -34,7 +34,7 @@ def alignment(run: Run, graph: Graph, work_dir: Path) -> Alignment | None:
     """
     from star_platform.gnn.alignment import Alignment
     from star_platform.gnn.classification import boundary_moments
-    from star_platform.graph.storage import open_graph
+    from star_platform.graph.derived import open_extended
     from star_platform.planning.canonical import digest
 
     settings, shop = run.request.plan.settings, run.shop
@@ -44,7 +44,8 @@ def alignment(run: Run, graph: Graph, work_dir: Path) -> Alignment | None:
     made = {item.stage: item for item in shop.registry.artefacts(target.release)}
     embedded = shop.released.open("embed", target.embed)
     old_graph = shop.released.open("graph", made["graph"].fingerprint)
-    old = open_graph(old_graph.path)
+    derived = shop.released.open("derive", made["derive"].fingerprint).path if "derive" in made else None
+    old = open_extended(old_graph.path, derived)
     multi = shop.compat.mode == "joint-multi"
     earlier = _earlier(shop.released, target) if multi else {}
     validation_start, _ = boundary_moments(graph, run.spec.objectives, shop.training)

@@ -29,7 +29,7 @@ from star_platform.graph.derived import (
 )
 from star_platform.graph.ppr import PprSpec, WalkEdges, channel_edges, top_neighbours, walkable
 from star_platform.graph.sampling import NeighbourSampler
-from star_platform.graph.storage import EdgeType, Graph
+from star_platform.graph.storage import EdgeType, Graph, open_graph
 from star_platform.registry.artefacts import ArtefactStore
 from star_platform.signals.model import VectorFeature
 from tests.gnn.graphs import GraphWriter
@@ -273,6 +273,7 @@ def test_a_new_cohort_leaves_them_valid(tmp_path: Path, graph: Graph) -> None:
     other = open_extended(tmp_path / "graph", store_derived(graph, tmp_path / "store"))
     assert identity(other) == identity(graph)
     assert other.content_hash != graph.content_hash
+    assert open_graph(other.path).content_hash == graph.content_hash, "a model fits its graph whatever the cohorts"
     manifest["files"]["nodes/job/ids.parquet"]["sha256"] = "new"
     (tmp_path / "graph" / "manifest.json").write_text(json.dumps(manifest))
     assert identity(open_extended(tmp_path / "graph", None)) != identity(graph)

@@ -10,9 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from star_platform.compat.slices import degrees
+from star_platform.evaluation.history import first_meetings
 from star_platform.gnn.classification import boundary_moments
+from star_platform.gnn.inference import _covered
 from star_platform.gnn.model_io import load_model
 from star_platform.graph.derived import ExtendedGraph, ppr_edge_types, ppr_edges
+from star_platform.graph.storage import EdgeType, open_graph
 from star_platform.project import Project
 from star_platform.registry.artefacts import ArtefactStore
 from star_platform.release.build import BUILDERS
@@ -89,6 +93,17 @@ def test_training_reads_ranked_neighbours_alone(run: Run) -> None:
     vectors = np.load(run.done["embed"].path / "member.npy")
     assert np.isfinite(vectors).all()
     assert len(np.unique(vectors.round(4), axis=0)) > len(vectors) / 2
+
+
+def test_what_is_derived_did_not_happen(run: Run) -> None:
+    """Known pairs, degrees and coverage count declared edges alone."""
+    graph, declared = run.graph(), open_graph(run.done["graph"].path)
+    edge = EdgeType("member", "member-applies-job", "job")
+    for found, expected in zip(first_meetings(graph, edge), first_meetings(declared, edge), strict=True):
+        assert np.array_equal(found, expected)
+    assert np.array_equal(degrees(graph, "member"), degrees(declared, "member"))
+    moment = graph.as_of + 1
+    assert np.array_equal(_covered(graph, "member", moment), _covered(declared, "member", moment))
 
 
 def test_a_rebuild_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
