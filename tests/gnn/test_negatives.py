@@ -270,7 +270,7 @@ def undated(tmp_path: Path) -> Graph:
     writer.node("a", [0, 1])
     writer.node("b", [0, 1, 2], created_at=np.zeros(3))
     writer.edge("sees", "a", "b", ([0, 1, 1], [0, 1, 2]), [5, 5, 4])
-    writer.edge("tied", "b", "a", ([0], [0]))
+    writer.edge("tied", "b", "a", ([0, 2], [0, 0]))  # 2 is no example of source 0
     return writer.finish()
 
 
@@ -285,7 +285,8 @@ def test_pairs_with_an_undated_edge_hide_it_from_each_other(tmp_path: Path) -> N
     expected[place], expected[3 + place] = OFFSET["b"], OFFSET["a"]
     assert asked["exclude"].tolist() == expected.tolist()
     assert batch.allowed is not None
-    tied = asked["gids"][6:] == OFFSET["b"]
+    tied = asked["gids"][6:] == OFFSET["b"] + 2
+    assert tied.any()
     assert not batch.allowed[place, tied].any()
 
 
