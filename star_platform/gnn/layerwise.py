@@ -78,7 +78,9 @@ class Layerwise:
         config = model.config
         self.model, self.encoder, self.reader = model, model.encoder, reader
         self.moment, self.work = moment, work
-        every = Neighbourhoods(reader.adjacency, moment, config.window_us, newest_only=config.strategy == "ppr")
+        ppr = config.strategy == "ppr"
+        window = None if ppr else config.window_us  # walks have taken no older edge
+        every = Neighbourhoods(reader.adjacency, moment, window, newest_only=ppr)
         # deepest first, as layers are; a relation without a fan-out in a hop is not seen there
         self.neighbourhoods = [
             every.of_relations([name for name, most in hop.items() if most]) if isinstance(hop, dict) else every
@@ -205,7 +207,7 @@ class Layerwise:
         task.advance(step.pieces[piece - 1].stop if piece else 0)
         task.note(layer=step.name)
         flushed = time.monotonic()
-        for done, made in enumerate(runtime.ahead(step.make, step.pieces[piece:]), piece + 1):
+        for done, made in enumerate(runtime.ahead(step.make, step.pieces[piece:], depth=1), piece + 1):
             rows = step.nodes[step.pieces[done - 1]]
             out[rows] = step.compute(made).float().cpu().numpy()
             task.advance(len(rows))
