@@ -27,4 +27,11 @@ LTGNN_PAGES: dict[str, ErrorPage] = {
         "The scratch folder holds a checkpoint that is damaged, or was written with other settings or other pairs.",
         fix="Remove the folder that the message names; only unfinished training is lost.",
     ),
+    "M034": ErrorPage(
+        "LTGNN has nothing left to learn",
+        "With `encoder: ltgnn` the edges before a cut of time are propagated and the examples after it are learned. No "
+        "training example lies after the first cut.",
+        example="training: {encoder: ltgnn}",
+        fix="Give the objective's edge a longer window, lower `validation_share`, or use `encoder: attention`.",
+    ),
 }
