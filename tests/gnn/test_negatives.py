@@ -276,12 +276,12 @@ def undated(tmp_path: Path) -> Graph:
 
 def test_pairs_with_an_undated_edge_hide_it_from_each_other(tmp_path: Path) -> None:
     graph = undated(tmp_path)
-    maker, reader = recorded(graph, link("uniform"), TrainingConfig(batch_size=4, negatives=6))
+    maker, reader = recorded(graph, link("uniform"), TrainingConfig(batch_size=4, negatives=24))
     batch = maker.make(StepKey("o", np.arange(3), 0))
     asked = reader.asked[-1]
     pairs = list(zip(maker.examples.src, maker.examples.dst, strict=True))
     place = pairs.index((0, 0))
-    expected = np.full(6 + 6, -1)
+    expected = np.full(6 + 24, -1)
     expected[place], expected[3 + place] = OFFSET["b"], OFFSET["a"]
     assert asked["exclude"].tolist() == expected.tolist()
     assert batch.allowed is not None
