@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 REFRESHED = "refreshed"
 """Event kind: what a refresh wrote, as `Refreshed.record()`."""
-NOISE = 1e-5
-"""Share of a vector's length: below it a difference comes from the order of sums, and the stored bytes stay."""
+NOISE = {"float32": 1e-5, "bf16": 1e-2}
+"""By precision, in shares of a vector's length: a smaller difference comes from the company in which a vector was
+computed (the order of sums, and with bfloat16 what they are rounded to), and the stored bytes stay."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _embed(
     work = shop.store.work_dir("refresh", f"r{run.number}-{node}")
     made = embed_some(seen, model, space_fingerprint(folder), node, rows, graph.as_of + 1, work, shop.progress)
     length = np.maximum(np.linalg.norm(vectors[rows], axis=1), 1e-12)
-    differs = np.linalg.norm(made - vectors[rows], axis=1) > NOISE * length
+    differs = np.linalg.norm(made - vectors[rows], axis=1) > NOISE[model.config.precision] * length
     kept = rows[differs | ~held.found[rows]]
     vectors[kept] = made[differs | ~held.found[rows]]
 
