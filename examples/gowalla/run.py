@@ -41,15 +41,15 @@ CHOSEN = RecommenderConfig(
     steps_out=2,
     l2=0.0,
     precision="bf16",
-    lr=5e-3,
+    lr=1e-2,
     decay_from=0.4,
     epochs=16,
 )
 GRID: dict[str, dict[str, Any]] = {
-    "lr 0.01": {"lr": 1e-2},
-    "alpha 0.6": {"alpha": 0.6},
+    "lr 0.01": {},
+    "lr 0.005, alpha 0.6": {"lr": 5e-3, "alpha": 0.6},
+    "lr 0.005": {"lr": 5e-3},
     "temperature 0.12": {"temperature": 0.12},
-    "chosen": {},
 }
 """What differs from `CHOSEN`, by name."""
 READ_OUT = (1, 2, 3)
@@ -72,7 +72,7 @@ def measured(
     read_out: Sequence[int],
 ) -> dict[str, Any]:
     """The result of one run, from its file where it is finished; of several read-outs the one of best NDCG."""
-    work = folder / name.replace(" ", "-")
+    work = folder / name.replace(",", "").replace(" ", "-")
     result = work / "result.json"
     settings = dataclasses.asdict(config)
     if result.exists():
