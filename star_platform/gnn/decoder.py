@@ -83,16 +83,17 @@ class MlpDecoder(PairDecoder):
 
     W_s z_s and W_d z_d are computed once per vector and not per pair; the third term costs `2 n m dim^2` operations.
     Pairs are taken some at a time, and their hidden layer is computed again for the gradient instead of being kept.
+    It begins near the sum of LeakyReLU(z_s * z_d), so that pairs that have something in common score higher at once.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        spread = (3 * dim) ** -0.5
-        self.source, self.target, self.product = (
-            nn.Parameter(torch.empty(dim, dim).uniform_(-spread, spread)) for _ in range(3)
-        )
+        spread = 0.1 * dim**-0.5
+        self.source, self.target, self.product = (nn.Parameter(torch.randn(dim, dim) * spread) for _ in range(3))
+        with torch.no_grad():
+            self.product += torch.eye(dim)
         self.shift = nn.Parameter(torch.zeros(dim))
-        self.output = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
+        self.output = nn.Parameter(torch.full((dim,), dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(()))
 
     def pairs(self, src: Tensor, dst: Tensor) -> Tensor:

@@ -90,6 +90,13 @@ def test_hadamard_begins_as_dot() -> None:
     assert torch.allclose(HadamardDecoder(16).all_pairs(src, dst), Decoder(16, cosine=False).all_pairs(src, dst))
 
 
+def test_mlp_begins_by_liking_what_dot_likes() -> None:
+    torch.manual_seed(0)
+    src, dst = torch.randn(50, 32), torch.randn(60, 32)
+    logits, products = MlpDecoder(32).all_pairs(src, dst), src @ dst.T
+    assert float(torch.corrcoef(torch.stack([logits.flatten(), products.flatten()]))[0, 1].detach()) > 0.8
+
+
 def test_no_destination_is_no_error() -> None:
     for kind in KINDS:
         assert made(kind).all_pairs(torch.randn(3, 8), torch.randn(0, 8)).shape == (3, 0)
