@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
-from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import _batch_kernels as kernels
 from star_platform.gnn.ltgnn.matrix import ALONE, Int64Array, Propagation, Workers, propagation
 
 

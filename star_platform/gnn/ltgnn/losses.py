@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import _batch_kernels as kernels
 from star_platform.gnn.ltgnn.interactions import Interactions
 from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array
 

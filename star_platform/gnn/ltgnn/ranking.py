@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import _batch_kernels as kernels
 from star_platform.gnn.ltgnn.interactions import Interactions
 from star_platform.gnn.ltgnn.matrix import ALONE, Float32Array, Int64Array, Workers
 

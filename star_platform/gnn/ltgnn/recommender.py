@@ -13,8 +13,7 @@ import numpy as np
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import runtime
-from star_platform.gnn.ltgnn import _kernels as kernels
-from star_platform.gnn.ltgnn import losses, snapshots
+from star_platform.gnn.ltgnn import _batch_kernels, _kernels, losses, snapshots
 from star_platform.gnn.ltgnn.adam import RowAdam
 from star_platform.gnn.ltgnn.fixed_point import Memory, draw, read_out, without_input
 from star_platform.gnn.ltgnn.interactions import Interactions
@@ -161,9 +160,9 @@ class Recommender:
         config, size = self.config, len(users)
         ids = np.concatenate([users, items + self.train_pairs.num_users, others + self.train_pairs.num_users])
         unique, positions = np.empty_like(ids), np.empty_like(ids)
-        rows = unique[: kernels.relabel(ids, self._stamps, unique, positions)]
+        rows = unique[: _batch_kernels.relabel(ids, self._stamps, unique, positions)]
         own = np.empty((len(rows), config.dim), dtype=np.float32)
-        kernels.take(self.table, rows, own)
+        _kernels.take(self.table, rows, own)
         drawn = draw(self.matrix.forward, rows, config.neighbours, key, self.workers)
         share = np.float32(config.own_share)
         mixed, received = self.memory.both(rows, own, drawn)
@@ -185,7 +184,7 @@ class Recommender:
         update = self.memory.backward(rows, gradient, received)
         update -= share * gradient
         if config.l2:
-            kernels.add_decay(positions, own, np.float32(config.l2 / size), update)
+            _batch_kernels.add_decay(positions, own, np.float32(config.l2 / size), update)
         self.optimizer.step(rows, update, lr)
         return loss
 
