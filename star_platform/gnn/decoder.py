@@ -91,7 +91,7 @@ class MlpDecoder(PairDecoder):
         spread = 0.1 * dim**-0.5
         self.source, self.target, self.product = (nn.Parameter(torch.randn(dim, dim) * spread) for _ in range(3))
         with torch.no_grad():
-            self.product += torch.eye(dim)
+            self.product.add_(torch.eye(dim))
         self.shift = nn.Parameter(torch.zeros(dim))
         self.output = nn.Parameter(torch.full((dim,), dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(()))
