@@ -215,13 +215,20 @@ def test_redis(market: Project, ids: list[int], redis_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_derived_edges_and_layer_wise_vectors(tmp_path: Path) -> None:
-    """Edges that are computed from the graph are computed anew, and all neighbours are seen, as the release did it."""
+@pytest.mark.parametrize(
+    "training",
+    [
+        "inference: layer-wise, densify: {neighbours: 3}",
+        "inference: layer-wise, strategy: ppr, towers: dual, window: 400d",
+        "precision: bf16, sequence: {activities: 4, heads: 2}",
+    ],
+)
+def test_other_models(tmp_path: Path, training: str) -> None:
+    """Derived edges are computed anew; neighbours, towers and activities are seen as the release saw them."""
     project = make_project(tmp_path / "market")
     path = project.root / "star.yaml"
-    path.write_text(
-        path.read_text().replace("threads: 1}\nev", "threads: 1, inference: layer-wise, densify: {neighbours: 3}}\nev")
-    )
+    path.write_text(path.read_text().replace("threads: 1}\nev", f"threads: 1, {training}}}\nev"))
+    assert training in path.read_text()
     assert Project.open(project.root).release(only=FIRST) is not None
     same = Project.open(project.root).refresh(RefreshWish("member", 0))
     assert (same.embedded, same.written) == (same.changed, 0)
