@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from star_platform.evaluation.config import EvaluationConfig
 from star_platform.evaluation.history import first_meetings
-from star_platform.gnn.negatives import Existence
+from star_platform.gnn.existence import Existence
 from star_platform.gnn.split import Examples, TimeSplit
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.signals.model import LinkPrediction

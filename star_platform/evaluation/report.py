@@ -24,7 +24,7 @@ from star_platform.evaluation.config import Baseline, EvaluationConfig, Gate
 from star_platform.evaluation.history import interactions_before
 from star_platform.evaluation.measure import Comparison, choose_ranked, score_cases
 from star_platform.gnn.classification import boundary_moments, classifications, split_labels
-from star_platform.gnn.negatives import Existence
+from star_platform.gnn.existence import Existence
 from star_platform.gnn.scoring import Scorer
 from star_platform.gnn.split import TimeSplit, link_predictions, split
 from star_platform.graph.storage import Graph

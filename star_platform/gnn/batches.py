@@ -18,7 +18,8 @@ from torch import Tensor
 
 from star_platform.gnn import _negative_kernels as kernels
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.negatives import NEVER, SAMPLED, Drawer, Drawn, Existence, Wanted, drawer, first_meetings
+from star_platform.gnn.existence import NEVER, Existence, first_meetings
+from star_platform.gnn.negatives import SAMPLED, Drawer, Drawn, Wanted, drawer
 from star_platform.gnn.split import Examples, Int64Array
 from star_platform.gnn.trees import TreeReader, Trees
 from star_platform.graph.storage import ALWAYS, EdgeType, Graph

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.negatives import SAMPLED, Existence
+from star_platform.gnn.existence import Existence
+from star_platform.gnn.negatives import SAMPLED
 from star_platform.graph.storage import EdgeArrays, EdgeType, Graph
 from star_platform.signals.model import LinkPrediction, Objective
 

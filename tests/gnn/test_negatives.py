@@ -16,7 +16,8 @@ from scipy.stats import chisquare
 from star_platform.errors import TrainingError
 from star_platform.gnn.batches import BatchMaker, StepKey
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.negatives import AttributeWalk, ByDegree, Existence, Hard, Wanted
+from star_platform.gnn.existence import Existence
+from star_platform.gnn.negatives import AttributeWalk, ByDegree, Hard, Wanted
 from star_platform.gnn.split import learnable, objective_examples
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import ALWAYS, EdgeType, Graph
