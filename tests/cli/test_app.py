@@ -216,7 +216,19 @@ def verbs() -> list[str]:
 
 
 def test_the_verbs() -> None:
-    expected = {"init", "validate", "fmt", "plan", "release", "releases", "show", "activate", "fetch", "explain"}
+    expected = {
+        "init",
+        "validate",
+        "fmt",
+        "plan",
+        "release",
+        "refresh",
+        "releases",
+        "show",
+        "activate",
+        "fetch",
+        "explain",
+    }
     expected |= {"search", "index", "status", "who-uses", "deprecate", "retire", "purge"}
     assert expected | {"upgrade", "doctor", "demo"} == set(verbs())
 
