@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.neighbours import neighbour_attention, neighbour_mean, own_rows
+from star_platform.gnn.precision import layer_norm
 from star_platform.gnn.trees import BlockTensors
 
 MASKED = -1e9
@@ -55,7 +56,7 @@ class TypedLinear(nn.Module):
         """
         weight = self.weight.to(rows.dtype)
         shift = None if bias is None else bias.to(rows.dtype)
-        segments = torch.split(rows, [last - first for first, last in pairwise(slices)])  # its gradient is one concatenation
+        segments = torch.split(rows, [last - first for first, last in pairwise(slices)])  # whose gradient is one `cat`
         parts = [
             part @ weight[t] if shift is None else torch.addmm(shift[t], part, weight[t])
             for t, part in enumerate(segments)
@@ -110,7 +111,8 @@ class Layer(nn.Module):
             out = out + self.output(taken, slices)
         if self.last:
             return out
-        activated: Tensor = self.dropout(functional.leaky_relu(self.norm(out), NEGATIVE_SLOPE))
+        normed = layer_norm(out, self.norm) if isinstance(self.norm, nn.LayerNorm) else self.norm(out)
+        activated: Tensor = self.dropout(functional.leaky_relu(normed, NEGATIVE_SLOPE))
         return activated
 
     def _mean(self, hidden: Tensor, block: BlockTensors) -> Tensor:

@@ -36,7 +36,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.cosine = config.decoder == "cosine"
         self.bf16 = config.precision == "bf16"
-        self.inputs = nn.ModuleList(TypeEncoder(specs[node], config.dim, config.id_dropout) for node in sorted(specs))
+        """Whether hidden states are bfloat16."""
+        sparse = config.id_optimizer == "sparse"
+        self.inputs = nn.ModuleList(
+            TypeEncoder(specs[node], config.dim, config.id_dropout, config.precision, sparse=sparse)
+            for node in sorted(specs)
+        )
         self.tower_of = tuple(towers) or (0,) * len(specs)
         depth = config.hops or SELF_LAYERS
         relations = (num_relations + config.target_in_attention) if config.hops else 0
@@ -53,8 +58,6 @@ class Encoder(nn.Module):
         """float32 `[items of hop 0, dim]`; `trees.seeds` says which item each seed is."""
         parts = [encode(inputs) for encode, inputs in zip(self.inputs, trees.inputs, strict=True)]
         hidden = self.dropout(torch.cat(parts))
-        if self.bf16:
-            hidden = hidden.bfloat16()
         found = [self._tower(number, hidden, trees) for number in range(len(self.towers))]
         return self.finish(found, trees.slices[0])
 

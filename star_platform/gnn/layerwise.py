@@ -160,7 +160,7 @@ class Layerwise:
 
         def compute(made: tuple[int, Any]) -> Tensor:
             encoded: Tensor = self.encoder.inputs[made[0]](runtime.moved(made[1], self._device))
-            return encoded
+            return encoded.float()
 
         return _Step("inputs", out, nodes, pieces, make, compute)
 
