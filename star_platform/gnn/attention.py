@@ -54,15 +54,15 @@ class TypedLinear(nn.Module):
 
         `bias`: `[num_types, out]`.
         """
-        weight = self.weight.to(rows.dtype)
-        shift = None if bias is None else bias.to(rows.dtype)
+        weights = self.weight.to(rows.dtype).unbind()
+        shifts = None if bias is None else bias.to(rows.dtype).unbind()
         segments = torch.split(rows, [last - first for first, last in pairwise(slices)])  # whose gradient is one `cat`
         parts = [
-            part @ weight[t] if shift is None else torch.addmm(shift[t], part, weight[t])
+            part @ weights[t] if shifts is None else torch.addmm(shifts[t], part, weights[t])
             for t, part in enumerate(segments)
             if len(part)
         ]
-        return torch.cat(parts) if parts else rows.new_zeros(0, weight.shape[2])
+        return torch.cat(parts) if parts else rows.new_zeros(0, self.weight.shape[2])
 
 
 class Layer(nn.Module):
