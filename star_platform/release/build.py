@@ -129,8 +129,10 @@ def _embed(run: Run, stage: Stage) -> Artefact:
     from star_platform.gnn.inference import embed
 
     shop = run.shop
+    work_dir = shop.store.work_dir(stage.kind, stage.fingerprint)
     with shop.store.create(stage.kind, stage.fingerprint) as draft:
-        draft.details.update(embed(run.graph(), run.done["train"].path, draft.path, shop.progress))
+        details = embed(run.graph(), run.done["train"].path, draft.path, shop.progress, work_dir=work_dir)
+        draft.details.update(details)
     return shop.store.open(stage.kind, stage.fingerprint)
 
 
