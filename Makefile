@@ -52,6 +52,7 @@ bench: $(INSTALLED) ## Run every benchmark beside its alternative (ARGS=--quick 
 
 schema: $(INSTALLED) ## Write schema/*.json from the models
 	$(BIN)/python -m star_platform.signals.schema
+	$(BIN)/python -m star_platform.project.schema
 
 docs: $(INSTALLED) ## Write the pages of docs/ that repeat the code
 	$(BIN)/python docs/generate.py

@@ -12,6 +12,7 @@ from star_platform.cli.output import note, say
 from star_platform.errors import UsageError
 
 STAR_YAML = """\
+# yaml-language-server: $schema=schema/star.schema.json
 # The project. Paths are relative to this folder; ${{env:NAME}} and ${{env:NAME:-default}} are filled in.
 apiVersion: star/v1
 project: {project}
@@ -120,6 +121,7 @@ def init(
 
 
 def _files(project: str) -> dict[str, str]:
+    from star_platform.project.schema import STAR_SCHEMA_FILE, star_schema_text
     from star_platform.publishing.scaffold import feature_repo_files
     from star_platform.signals.schema import CONSUMER_SCHEMA_FILE, SCHEMA_FILE, consumer_schema_text, schema_text
 
@@ -129,6 +131,7 @@ def _files(project: str) -> dict[str, str]:
         **{f"feature_repo/{name}": text for name, text in feature_repo_files(project).items()},
         SCHEMA_FILE: schema_text(),
         CONSUMER_SCHEMA_FILE: consumer_schema_text(),
+        STAR_SCHEMA_FILE: star_schema_text(),
         ".gitignore": GITIGNORE,
     }
 

@@ -63,12 +63,8 @@ def train(
         say_json(_record(done, history, drawn))
         return
     _print(done, history, drawn)
-    if preset:
-        note(
-            f"Next: `preset: {preset}` below `training:` in star.yaml, then star-platform release, which reuses the model"
-        )
-    else:
-        note("Next: star-platform release, which reuses the model")
+    first = f"`preset: {preset}` below `training:` in star.yaml, then " if preset else ""
+    note(f"Next: {first}star-platform release, which reuses the model")
 
 
 def _explain(place: Project, as_json: bool, *, by_option: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from star_platform.cli.output import columns
+from star_platform.cli.output import columns, plural
 from star_platform.gnn.explained import Setting
 from star_platform.gnn.presets import PRESETS
 
@@ -46,7 +46,7 @@ def explain_text(
     for heading, each in rows.items():
         parts.append("\n".join([heading, *(f"  {line}" for line in table[: len(each)])]))
         table = table[len(each) :]
-    parts.append("\n".join(["sampler", f"  {sampler(config)}", f"  {schedule(config, sizes)}"]))
+    parts.append("\n".join(["sampler", *map(_indented, (sampler(config), schedule(config, sizes)))]))
     parts.append(_steps(config, sizes))
     return "\n\n".join(parts)
 
@@ -78,9 +78,12 @@ def _head(project: str, config: TrainingConfig, groups: Mapping[str, Sequence[Se
     lines = [f"Training of {project}: {counts}{origins.count('default')} defaults"]
     if config.preset:
         preset = PRESETS[config.preset]
-        told = [textwrap.indent(textwrap.fill(text, WIDTH), "  ") for text in (preset.about, preset.note)]
-        lines += [f"preset {config.preset}", *told]
+        lines += [f"preset {config.preset}", *map(_indented, (preset.about, preset.note))]
     return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, WIDTH), "  ")
 
 
 def _row(item: Setting) -> tuple[str, str, str, str]:
@@ -140,7 +143,7 @@ def _steps(config: TrainingConfig, sizes: Sizes | None) -> str:
     for name, step in sizes.steps.items():
         lines += [f"  {name}", *(f"    {line}" for line in _step_lines(step))]
     if sizes.steps_per_epoch is not None:
-        lines.append(f"  {sizes.steps_per_epoch:,} steps per epoch, at most {config.max_epochs} epochs")
+        lines.append(f"  {sizes.steps_per_epoch:,} steps per epoch, at most {plural(config.max_epochs, 'epoch')}")
     return "\n".join(lines)
 
 

@@ -133,15 +133,15 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "M035": ErrorPage(
         "An adaptive fan-out has nothing to adapt",
-        "`training.adaptive` starts with few neighbours per hop and draws more when validation stops improving. A model "
-        "whose `fan_outs` are empty, or whose encoder is `ltgnn`, draws none that could grow.",
+        "`training.adaptive` starts with few neighbours per hop and draws more when validation stops improving. A "
+        "model whose `fan_outs` are empty, or whose encoder is `ltgnn`, draws none that could grow.",
         example="training:\n  fan_outs: []\n  adaptive: {enabled: true}",
         fix="training:\n  fan_outs: [100, 10]\n  adaptive: {enabled: true}",
     ),
     "M036": ErrorPage(
         "A training history cannot be drawn",
-        "`history.json` lies beside the weights of a model and holds an entry per validation. It is missing, damaged, or "
-        "has no entry yet.",
+        "`history.json` lies beside the weights of a model and holds an entry per validation. It is missing, damaged, "
+        "or has no entry yet.",
         fix="star-platform train --plot training.png",
     ),
     "D040": ErrorPage(

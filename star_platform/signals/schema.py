@@ -27,33 +27,35 @@ CONSUMER_SCHEMA_FILE = "schema/consumer.schema.json"
 def branch_schema() -> dict[str, Any]:
     """The schema of branch files as plain data: `definitions` instead of `$defs`, plain text, no tuples by position."""
     title, text = "Branch of star_platform", "One file of signal_branches/: the signals that one owner declares."
-    return _schema(Branch, title, text, model)
+    return schema_of(Branch, title, text, model)
 
 
 def consumer_schema() -> dict[str, Any]:
     """The schema of consumer files, in the same form."""
     title, text = "Consumer of star_platform", "One file of consumers/: who reads which embeddings of which release."
-    return _schema(Consumer, title, text, consumer_model)
+    return schema_of(Consumer, title, text, consumer_model)
 
 
 def schema_text() -> str:
     """The schema of branches as it is committed and as `init` writes it."""
-    return _written(branch_schema())
+    return written(branch_schema())
 
 
 def consumer_schema_text() -> str:
     """The schema of consumers as it is committed and as `init` writes it."""
-    return _written(consumer_schema())
+    return written(consumer_schema())
 
 
-def _written(schema: dict[str, Any]) -> str:
+def written(schema: dict[str, Any]) -> str:
+    """A schema as it is committed."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _schema(top: type[BaseModel], title: str, text: str, module: ModuleType) -> dict[str, Any]:
+def schema_of(top: type[BaseModel], title: str, text: str, *modules: ModuleType) -> dict[str, Any]:
+    """The schema of `top`; what stands below the fields of its parts is read from the source of their `modules`."""
     raw = top.model_json_schema(ref_template="#/definitions/{model}")
     definitions = raw.pop("$defs")
-    for name, below in _field_texts(module).items():
+    for name, below in (item for module in modules for item in _field_texts(module).items()):
         owner_name, _, field = name.partition(".")
         owner = raw if owner_name == top.__name__ else definitions.get(owner_name, {})
         if field in owner.get("properties", {}):
@@ -114,6 +116,6 @@ def _needless(key: str, item: Any, owner: dict[str, Any]) -> bool:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for name, written in ((SCHEMA_FILE, schema_text()), (CONSUMER_SCHEMA_FILE, consumer_schema_text())):
+    for name, content in ((SCHEMA_FILE, schema_text()), (CONSUMER_SCHEMA_FILE, consumer_schema_text())):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(written, encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
