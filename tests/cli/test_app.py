@@ -229,7 +229,7 @@ def test_the_verbs() -> None:
         "fetch",
         "explain",
     }
-    expected |= {"search", "index", "status", "who-uses", "deprecate", "retire", "purge"}
+    expected |= {"train", "search", "index", "status", "who-uses", "deprecate", "retire", "purge"}
     assert expected | {"upgrade", "doctor", "demo"} == set(verbs())
 
 
