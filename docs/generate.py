@@ -143,11 +143,16 @@ MEANINGS = {
     "engine.memory_limit": "Of DuckDB; what does not fit is spilled to disk.",
     "engine.threads": "Threads of DuckDB.",
     "training.heads": "Attention heads; `dim` must be a multiple.",
+    "training.norm": "After every layer but the last: over each node's numbers, over the nodes of a step, or none.",
     "training.dropout": "Share of hidden values dropped in training.",
     "training.validation_share": "Share of the examples, by time, that stop training early.",
     "training.test_share": "Share of the examples, the latest ones, that a release is judged on.",
     "training.lr": "Learning rate.",
     "training.weight_decay": "Of AdamW.",
+    "training.adaptive.enabled": "Whether the fan-out starts small; [training.md](training.md) says when it pays.",
+    "training.sequence.layers": "Layers of the transformer.",
+    "training.sequence.heads": "Its attention heads; `dim` must be a multiple.",
+    "training.sequence.long_term_weight": "Of the long-term loss, added to those of the objectives.",
     "training.max_epochs": "Training stops here at the latest.",
     "training.seed": "Of every random draw of training and sampling.",
     "text.device": "`auto` takes a GPU where torch finds one.",
@@ -235,9 +240,11 @@ def _kind(schema: dict[str, Any], defs: dict[str, Any]) -> str:
     kind = {"null": "absent", "boolean": "true or false", "string": "text"}.get(schema["type"], schema["type"])
     if kind == "array":
         most = f", at most {schema['maxItems']}" if "maxItems" in schema else ""
-        return f"list of {_kind(schema['items'], defs)}{most}"
+        items = _kind(schema["items"], defs)
+        return f"list of {f'({items})' if ' or ' in items else items}{most}"
     if kind == "object":
-        return "names to text"
+        below = schema.get("additionalProperties")
+        return f"names to {_kind(below, defs) if isinstance(below, dict) else 'anything'}"
     return kind + _bounds(schema)
 
 
