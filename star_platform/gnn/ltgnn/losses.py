@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from star_platform.gnn.ltgnn import _batch_kernels as kernels
 from star_platform.gnn.ltgnn.interactions import Interactions
-from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array
+from star_platform.gnn.ltgnn.matrix import ALONE, Float32Array, Int64Array, Workers
 
 MASKED = np.float32(-1e9)
 BLOCK = 256
@@ -24,18 +27,26 @@ def bpr(vectors: Float32Array, users: Int64Array, items: Int64Array, others: Int
 
 
 class KnownItems:
-    """Masks the candidates of a step that a row's user is known to have interacted with; not thread-safe."""
+    """Masks the candidates of a step that a row's user is known to have interacted with."""
 
     def __init__(self, known: Interactions) -> None:
         self._known = known
         self._slots = np.full(known.num_items, -1, dtype=np.int32)
+        self._chain = np.empty(0, dtype=np.int32)
 
-    def mask(self, users: Int64Array, candidates: Int64Array, logits: Float32Array) -> None:
-        """Sets `logits [b, c]` of users `[b]` and items `[c]` to `MASKED` where they are known pairs."""
-        chain = np.empty(len(candidates), dtype=np.int32)
-        kernels.link_slots(candidates, self._slots, chain)
-        kernels.mask_known(self._known.indptr, self._known.items, users, self._slots, chain, logits, MASKED)
-        self._slots[candidates] = -1
+    @contextmanager
+    def candidates(self, candidates: Int64Array) -> Iterator[None]:
+        """While these items `[c]`, repeated or not, are the columns that `mask` sees."""
+        self._chain = np.empty(len(candidates), dtype=np.int32)
+        kernels.link_slots(candidates, self._slots, self._chain)
+        try:
+            yield
+        finally:
+            self._slots[candidates] = -1
+
+    def mask(self, users: Int64Array, logits: Float32Array) -> None:
+        """Sets `logits [b, c]` of users `[b]` to `MASKED` where they are known pairs."""
+        kernels.mask_known(self._known.indptr, self._known.items, users, self._slots, self._chain, logits, MASKED)
 
 
 def softmax(
@@ -50,6 +61,7 @@ def softmax(
     bf16: bool = False,
     mask: KnownItems | None = None,
     ids: tuple[Int64Array, Int64Array] | None = None,
+    workers: Workers = ALONE,
 ) -> tuple[float, Float32Array]:
     """Mean cross-entropy of each example's item among the shared candidates, and its gradient as `vectors [r, dim]`.
 
@@ -64,30 +76,39 @@ def softmax(
         bf16: multiply in bfloat16; sums, exponentials and the gradient's accumulation stay in float32.
         mask: leaves out known pairs, given the `ids` of users `[b]` and candidates `[c]`.
         ids: see `mask`.
+        workers: threads that share the examples; torch's own should then be one.
     """
     table = torch.from_numpy(vectors)
     u, norm_u = _lengthened(table[torch.from_numpy(users)], cosine)
     i, norm_i = _lengthened(table[torch.from_numpy(items)], cosine)
     o, norm_o = _lengthened(table[torch.from_numpy(candidates)], cosine)
     own = (u * i).sum(dim=1) / temperature
-    pull, toward_u, toward_o = torch.empty_like(own), torch.empty_like(u), torch.zeros_like(o)
-    loss, share = 0.0, 1.0 / (len(users) * temperature)
-    for first in range(0, len(users), BLOCK):  # a block of logits stays in the cache through all passes over it
+    pull, toward_u, by_block = torch.empty_like(own), torch.empty_like(u), {}
+    share = 1.0 / (len(users) * temperature)
+
+    def block(first: int) -> float:
+        """A block of logits stays in the cache through all passes over it; the sum of its losses."""
         part = slice(first, min(first + BLOCK, len(users)))
         logits = _product(u[part] / temperature, o.T, bf16)
         if mask is not None and ids is not None:
-            mask.mask(ids[0][part], ids[1], logits.numpy())
+            mask.mask(ids[0][part], logits.numpy())
         if allowed is not None:
             logits.masked_fill_(torch.from_numpy(~allowed[part]), float(MASKED))
         top = torch.maximum(logits.amax(dim=1), own[part])
         chances = logits.sub_(top.unsqueeze(1)).exp_()
         own_chance = (own[part] - top).exp_()
         total = chances.sum(dim=1) + own_chance
-        loss += float((top + total.log() - own[part]).sum())
         scale = share / total
         pull[part] = own_chance * scale - share
         torch.mul(_product(chances, o, bf16), scale.unsqueeze(1), out=toward_u[part])
-        toward_o += _product(chances.T, u[part] * scale.unsqueeze(1), bf16)
+        by_block[first] = _product(chances.T, u[part] * scale.unsqueeze(1), bf16)
+        return float((top + total.log() - own[part]).sum())
+
+    with mask.candidates(ids[1]) if mask is not None and ids is not None else nullcontext():
+        loss = sum(workers.each(block, range(0, len(users), BLOCK)))
+    toward_o = torch.zeros_like(o)
+    for first in range(0, len(users), BLOCK):  # in order, so that bytes do not depend on the threads
+        toward_o += by_block[first]
     toward_u.addcmul_(pull.unsqueeze(1), i)
     gradients = np.zeros_like(vectors)
     for positions, found, vector, norm in (

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.ltgnn import _kernels as kernels
 
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
@@ -124,7 +127,15 @@ class Workers:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="propagation") if threads > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+        if threads > 1:  # each with one thread of torch, whose own would only contend with ours
+            self._pool = ThreadPoolExecutor(threads, "propagation", torch.set_num_threads, (1,))
+
+    def each(self, work: Callable[[Key], Made], keys: Iterable[Key]) -> list[Made]:
+        """`work(key)` of every key, in their order."""
+        if self._pool is None:
+            return [work(key) for key in keys]
+        return list(self._pool.map(work, keys))
 
     def over(self, rows: int, work: Callable[[int, int], None]) -> None:
         """`work(first, last)` over all rows, in parallel."""

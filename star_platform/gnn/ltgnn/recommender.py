@@ -119,7 +119,7 @@ class Recommender:
         """Every pair once, in random order; the mean loss."""
         config, number = self.config, self.epochs_done
         runtime.keep_freed_memory()
-        with runtime.torch_threads(config.threads):
+        with runtime.torch_threads(1):  # `workers` are the threads
             rng = np.random.default_rng((config.seed, 1, number))
             order = rng.permutation(len(self.train_pairs))
             users, items = self._users[order], self._items[order]
@@ -179,6 +179,7 @@ class Recommender:
                 bf16=config.precision == "bf16",
                 mask=self._known,
                 ids=(users, others),
+                workers=self.workers,
             )
         gradient /= 1 - share
         update = self.memory.backward(rows, gradient, received)
