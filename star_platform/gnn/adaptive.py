@@ -11,8 +11,9 @@ more than its own configured fan-out.
 
 Vectors are published at the full fan-out, so training must end at it: the last `full_share` of all steps have it
 whatever validation says. Where training is cut short the same holds of the steps that were made: when patience runs out
-the fan-out jumps to full, and training goes on until the steps at the full one are `full_share` of all. A validation
-that improves meanwhile gives patience back, as always.
+(`hurry`) the fan-out is full from there on, and training goes on until the steps at the full one are `full_share` of
+all (`may_stop`). The trainer chooses among models that were validated at the full fan-out, for only these tell what the
+published vectors are worth, and so patience counts from there as well.
 
 Everything here is a value: a state, and functions from one to the next. A run resumed from a stored state goes on as if
 it had never stopped.
