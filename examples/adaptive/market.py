@@ -2,8 +2,9 @@
 
 The structure is that of `benchmarks.sampling`: members, jobs, recruiters, skills, titles and companies of power-law
 popularity, six months of dated interactions. Planted on top: every member has an interest out of 64, which changes once
-at a random moment; members *read* jobs, mostly of the interest of that time, and *save* a few of it. A node's own text
-hardly tells its interest, those of its neighbours together do. What is learned is who saves what.
+at a random moment; a third of the members *read* jobs, mostly of the interest of that time, some 200 each, and *save* a
+few of it. A member's own text tells nothing of its interest, those of the jobs that it read do together. What is
+learned is who saves what.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from benchmarks.sampling import END, _csc, generate
 from star_platform.graph.storage import EdgeArrays, EdgeType, FeatureArray
 
 INTERESTS, WIDTH = 64, 32
+ACTIVE = 0.3
+"""Share of the members that read and save."""
 OWN = {"reads": 0.75, "saves": 0.95}
 """Share of the jobs of a member's own interest; the rest is any."""
 NOISE = 1.5
@@ -38,7 +41,7 @@ class Market(MemoryGraph):
         by_interest = np.argsort(of_job, kind="stable")
         starts = np.searchsorted(of_job[by_interest], np.arange(INTERESTS + 1))
         for name, count in (("reads", reads), ("saves", saves)):
-            src = rng.integers(members, size=count)
+            src = rng.integers(int(ACTIVE * members), size=count)
             times = rng.integers(0, END, count)
             wanted = interest[src, (times > changes[src]).astype(np.int64)]
             first, last = starts[wanted], starts[wanted + 1]
