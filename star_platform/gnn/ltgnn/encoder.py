@@ -17,6 +17,7 @@ from star_platform.gnn.ltgnn import _typed_kernels as kernels
 from star_platform.gnn.ltgnn.fixed_point import Memory, appnp, draw
 from star_platform.gnn.ltgnn.matrix import Float32Array, Int64Array, Workers
 from star_platform.gnn.ltgnn.typed import Moment, TypedEdges
+from star_platform.gnn.runtime import moved
 from star_platform.gnn.trees import Trees
 
 CHUNK = 65_536
@@ -185,7 +186,7 @@ class LtgnnEncoder(nn.Module):
                     here = slice(start, min(start + CHUNK, last))
                     indices = np.arange(here.start - first, here.stop - first, dtype=np.int64)
                     read = self.over.inputs(node, indices, self._moment(snapshot))
-                    out[here] = self._own(place, read).cpu().numpy()
+                    out[here] = self._own(place, moved(read, self.edge_weights.device)).cpu().numpy()
         self._set_mode(mode)
         return out
 

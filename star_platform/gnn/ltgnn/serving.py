@@ -27,9 +27,9 @@ class LtgnnEmbedder(Embedder):
         """Raises TrainingError M009 for a model of other edge types."""
         self.graph, self.model = graph, model
         self.device = runtime.device_of(model.config.device)
-        model.to(self.device)
+        model.field_encoder.to(self.device)  # decoders stay where those who score look for them
         self.reader = self._nodes = reader_of(graph, model)
-        self.encoder, self._field_encoder = model.encoder, model.field_encoder
+        self.runner, self._field_encoder = model, model.field_encoder
 
     def batches(
         self, node: str, indices: NDArray[np.int64], times: NDArray[np.int64], size: int = BATCH
