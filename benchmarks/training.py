@@ -19,12 +19,11 @@ the computing thread waited for them.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 os.environ.setdefault("DGLBACKEND", "pytorch")
@@ -172,34 +171,42 @@ class Dgl:
         self.optimizer.step()
 
 
-@contextlib.contextmanager
-def plain_dgl(arguments: list[str]) -> Iterator[Callable[[int], list[float]]]:
-    """DGL in a process of its own, with the allocator as it comes; it works when it is asked to."""
-    command = [sys.executable, "-m", "benchmarks.training", "--serve-dgl", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    send, receive = process.stdin, process.stdout
-    try:
-        receive.readline()  # ready
+class PlainDgl:
+    """DGL in a process of its own, with the allocator as it comes; it shares the market and works when it is asked to.
 
-        def steps(count: int) -> list[float]:
-            send.write(f"{count}\n")
-            send.flush()
-            return [float(value) for value in receive.readline().split()]
+    The process is forked before torch has started threads here.
+    """
 
-        yield steps
-    finally:
-        send.close()
-        process.wait()
+    def __init__(self, market: MemoryGraph) -> None:
+        context = multiprocessing.get_context("fork")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(market, theirs), daemon=True)
+        self._process.start()
+
+    def prepare(self, fan_outs: tuple[int, ...], encoder: str) -> None:
+        self._ask((fan_outs, encoder))
+
+    def steps(self, count: int) -> list[float]:
+        found: list[float] = self._ask(count)
+        return found
+
+    def _ask(self, what: Any) -> Any:
+        self._ours.send(what)
+        return self._ours.recv()
 
 
-def serve_dgl(market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str) -> None:
-    dgl = Dgl(market, fan_outs, encoder)
-    dgl.steps(1)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(*dgl.steps(int(line)), flush=True)
+def _serve(market: MemoryGraph, pipe: Connection) -> None:
+    torch.set_num_threads(CORES)
+    dgl: Dgl | None = None
+    while True:
+        asked = pipe.recv()
+        if isinstance(asked, int):
+            assert dgl is not None
+            pipe.send(dgl.steps(asked))
+        else:
+            dgl = None
+            dgl = Dgl(market, *asked)
+            pipe.send(len(dgl.steps(1)))
 
 
 def gemm_rate() -> float:
@@ -215,44 +222,39 @@ def gemm_rate() -> float:
 
 
 def compare(
-    market: MemoryGraph, size: list[str], name: str, encoder: str, rounds: int, count: int
+    market: MemoryGraph, plain: PlainDgl, name: str, encoder: str, rounds: int, count: int
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """One setting: ratios, spreads and figures."""
     fan_outs, key = FAN_OUTS[name], f"[{name}]" if encoder == "attention" else f"_mean[{name}]"
-    arguments = [*size, "--encoder", encoder, "--fan-outs", name]
-    with plain_dgl(arguments) as plain:
-        runtime.keep_freed_memory()
-        ours, full = Ours(market, fan_outs, encoder, "bf16"), Ours(market, fan_outs, encoder, "float32")
-        tuned = Dgl(market, fan_outs, encoder)
-        runs: dict[str, Callable[[int], list[float]]] = {
-            "ours": ours.steps,
-            "ours_float32": full.steps,
-            "dgl": plain,
-            "dgl_tuned": tuned.steps,
-        }
-        seconds: dict[str, list[float]] = {other: [] for other in runs}
-        clock: dict[str, float] = {}
-        for turn in range(rounds + 1):
-            for other, run in runs.items():
-                taken = run(count)
-                if turn:
-                    seconds[other].append(float(np.median(taken)))
-                if other == "ours" and turn:
-                    for part, spent in ours.clock.taken().items():
-                        clock[part] = clock.get(part, 0.0) + spent
+    plain.prepare(fan_outs, encoder)
+    ours, tuned = Ours(market, fan_outs, encoder, "bf16"), Dgl(market, fan_outs, encoder)
+    runs: dict[str, Callable[[int], list[float]]] = {
+        "ours": ours.steps,
+        "dgl": plain.steps,
+        "dgl_tuned": tuned.steps,
+    }
+    if name == "small":
+        runs["ours_float32"] = Ours(market, fan_outs, encoder, "float32").steps
+    seconds: dict[str, list[float]] = {other: [] for other in runs}
+    clock: dict[str, float] = {}
+    for turn in range(rounds + 1):
+        for other, run in runs.items():
+            taken = run(count)
+            if turn:
+                seconds[other].append(float(np.median(taken)))
+            if other == "ours" and turn:
+                for part, spent in ours.clock.taken().items():
+                    clock[part] = clock.get(part, 0.0) + spent
     steps = (count + 1) * rounds
     compute = clock["compute"] / steps
     work = clock["sample"] + clock["gather"] + clock["compute"]
-    ratios = {
-        f"vs_dgl{key}": round(ratio(seconds["dgl"], seconds["ours"]), 2),
-        f"vs_dgl_tuned{key}": round(ratio(seconds["dgl_tuned"], seconds["ours"]), 2),
-        f"float32_vs_dgl{key}": round(ratio(seconds["dgl"], seconds["ours_float32"]), 2),
-        f"float32_vs_dgl_tuned{key}": round(ratio(seconds["dgl_tuned"], seconds["ours_float32"]), 2),
-    }
-    spreads = {
-        f"vs_dgl{key}": spread(seconds["dgl"], seconds["ours"]),
-        f"vs_dgl_tuned{key}": spread(seconds["dgl_tuned"], seconds["ours"]),
-    }
+    ratios, spreads = {}, {}
+    for theirs in ("dgl", "dgl_tuned"):
+        for mine in ("ours", "ours_float32"):
+            if mine in seconds:
+                label = f"{'' if mine == 'ours' else 'float32_'}vs_{theirs}{key}"
+                ratios[label] = round(ratio(seconds[theirs], seconds[mine]), 2)
+                spreads[label] = spread(seconds[theirs], seconds[mine])
     flops, rate = ours.flops(), gemm_rate()
     figures = {
         f"sample_gather_share{key}": round((clock["sample"] + clock["gather"]) / work, 4),
@@ -274,20 +276,17 @@ def compare(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smaller graph and fewer rounds; under 50 s")
-    parser.add_argument("--serve-dgl", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--encoder", default=None, choices=["attention", "mean"], help="only this one")
     parser.add_argument("--fan-outs", default=None, choices=sorted(FAN_OUTS), help="only these")
     args = parser.parse_args()
-    torch.set_num_threads(CORES)
-    nodes, edges, rounds, count = (128_000, 3_000_000, 2, 2) if args.quick else (1_280_000, 30_000_000, 5, 4)
+    nodes, edges, rounds, count = (128_000, 3_000_000, 2, 2) if args.quick else (1_280_000, 30_000_000, 3, 2)
     market = MemoryGraph(nodes, edges)
-    if args.serve_dgl:
-        serve_dgl(market, FAN_OUTS[args.fan_outs], args.encoder)
-        return
-    size = ["--quick"] if args.quick else []
+    plain = PlainDgl(market)
+    torch.set_num_threads(CORES)
+    runtime.keep_freed_memory()
     settings = [("small", "attention"), ("large", "attention"), ("large", "mean")]
     chosen = [s for s in settings if args.fan_outs in (None, s[0]) and args.encoder in (None, s[1])]
-    parts = [compare(market, size, name, encoder, rounds, count) for name, encoder in chosen]
+    parts = [compare(market, plain, name, encoder, rounds, count) for name, encoder in chosen]
     ratios, spreads, figures = ({k: v for part in parts for k, v in part[place].items()} for place in range(3))
     cases = {"nodes": nodes, "edges": edges, "batch": BATCH, "rounds": rounds, "steps": count, "cores": CORES}
     report("training", ratios, spreads, figures, cases)

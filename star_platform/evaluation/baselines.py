@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from star_platform.evaluation.config import Baseline
 from star_platform.evaluation.history import edges_before
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.mlp_init import features_only
 from star_platform.gnn.scoring import FrozenScorer, Scorer
 from star_platform.gnn.trainer import train
 from star_platform.graph.adjacency import Adjacency
@@ -189,7 +190,7 @@ def train_without_neighbours(
     `no-graph` has no activity counts either: they are made of edges.
     """
     activity = config.activity and baseline == "no-neighbours"
-    plain = config.model_copy(update={"fan_outs": (), "activity": activity})
+    plain = features_only(config).model_copy(update={"max_epochs": config.max_epochs, "activity": activity})
     model_dir = work_dir / f"{baseline}-model"
     model_dir.mkdir(parents=True, exist_ok=True)
     train(graph, objectives, plain, work_dir / f"{baseline}-training", model_dir, progress)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from star_platform.gnn import runtime
 from star_platform.gnn.inductive import InductiveGraph, InductiveReader
 from star_platform.gnn.layerwise import Layerwise
-from star_platform.gnn.model_io import Model, load_model, space_fingerprint
+from star_platform.gnn.model_io import Model, encoder_of, load_model, space_fingerprint
 from star_platform.gnn.trees import TreeReader, Trees
 from star_platform.graph.derived import declared_edge_types
 from star_platform.graph.storage import Graph
@@ -53,10 +53,10 @@ def embed(
         TrainingError: M008, M009 as `load_model`.
     """
     runtime.keep_freed_memory()
-    embedder = Embedder(graph, load_model(model_dir, graph))
+    embedder = open_embedder(graph, model_dir)
     moment = graph.as_of + 1 if at is None else at
     config = embedder.model.config
-    if config.inference == "layer-wise":
+    if config.inference == "layer-wise" and config.encoder != "ltgnn":
         with _scratch(work_dir, out_dir) as work:
             every = embedder.layerwise(moment, None, space_fingerprint(model_dir), work, progress)
             details = {
@@ -107,6 +107,15 @@ def embed_some(
             out[rows] = vectors
             task.advance(len(vectors))
     return out
+
+
+def open_embedder(graph: Graph, model_dir: Path) -> Embedder:
+    """The trained model in `model_dir` over its graph, of whatever encoder; raises TrainingError M008, M009."""
+    if encoder_of(model_dir) == "ltgnn":
+        from star_platform.gnn.ltgnn import hetero, serving
+
+        return serving.LtgnnEmbedder(graph, hetero.load(model_dir, graph))
+    return Embedder(graph, load_model(model_dir, graph))
 
 
 class Embedder:

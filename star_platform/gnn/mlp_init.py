@@ -37,6 +37,7 @@ def features_only(config: TrainingConfig) -> TrainingConfig:
     """The configuration of a run without edges whose weights fit the model of `config`: its `mlp_init` epochs."""
     return config.model_copy(
         update={
+            "encoder": "attention" if config.encoder == "ltgnn" else config.encoder,
             "fan_outs": (),
             "mlp_init": 0,
             "max_epochs": max(1, config.mlp_init),

@@ -157,6 +157,16 @@ def load_model(folder: Path, graph: Graph) -> Model:
     return model.eval()
 
 
+def encoder_of(folder: Path) -> str:
+    """Which encoder the model in `folder` has; raises TrainingError M008 when its configuration cannot be read."""
+    try:
+        return str(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["training"]["encoder"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(
+            "M008", f"the model in {folder} cannot be read: {error}", hint="release again: it is trained anew"
+        ) from error
+
+
 def space_fingerprint(folder: Path) -> str:
     """Identity of the embedding space: equal exactly when the same weights make vectors in the same way."""
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)}

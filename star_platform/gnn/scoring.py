@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from star_platform.gnn.decoder import Decoder, PairDecoder
-from star_platform.gnn.inference import Embedder
-from star_platform.gnn.model_io import load_model
+from star_platform.gnn.inference import open_embedder
 from star_platform.graph.storage import Graph
 
 Int64Array = NDArray[np.int64]
@@ -28,8 +27,8 @@ class Scorer:
     """Scores by the trained model in `model_dir`; node indices count within the types of the objective's edge."""
 
     def __init__(self, graph: Graph, model_dir: Path) -> None:
-        self.model = load_model(model_dir, graph)
-        self.embedder = Embedder(graph, self.model)
+        self.embedder = open_embedder(graph, model_dir)
+        self.model = self.embedder.model
         self.graph = graph
 
     def score(self, objective: str, src: Int64Array, dst: Int64Array, times: Int64Array) -> Float32Array:

@@ -68,6 +68,12 @@ def train(
             when an objective has no validation examples, M007 for a checkpoint of another run, M011 for an unusable
             alignment.
     """
+    if config.encoder == "ltgnn":
+        from star_platform.gnn.ltgnn import hetero
+
+        if alignment is not None:
+            raise TrainingError("M011", "an LTGNN model cannot be aligned", hint="set `compat.mode` to post-hoc")
+        return hetero.train(graph, objectives, config, work_dir, out_dir, progress)
     runtime.keep_freed_memory()
     with runtime.torch_threads(config.threads):
         return Trainer(graph, objectives, config, alignment).run(work_dir, out_dir, progress)

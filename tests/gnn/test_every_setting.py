@@ -41,6 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "grouping": {"grouping": True},
     "activities": {"sequence": {"activities": 6, "heads": 2, "long_term": 2}},
     "adaptive": {"adaptive": {"enabled": True, "start": 1, "grow": 2}, "validate_every": 0.25},
+    "ltgnn": {"encoder": "ltgnn"},
     "mlp init": {"mlp_init": 2},
     "no ages": {"age_encoding": False, "activity": False},
 }
