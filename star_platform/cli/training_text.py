@@ -93,8 +93,8 @@ def _row(item: Setting) -> tuple[str, str, str, str]:
 def sampler(config: TrainingConfig) -> str:
     """Which neighbours a step sees, in a sentence."""
     if config.encoder == "ltgnn":
-        drawn = f"{config.ltgnn.neighbours} neighbours drawn by edge weight, the rest remembered"
-        return f"{drawn}; all edges before validation"
+        drawn = f"{config.ltgnn.neighbours} neighbours drawn per node and step, the rest remembered"
+        return f"propagation over the edges before the example's stretch of time; {drawn}"
     if not config.fan_outs:
         return "no neighbours: every node by its own features"
     which = {
@@ -121,7 +121,7 @@ def _by_relation(hop: Mapping[str, int]) -> str:
 def schedule(config: TrainingConfig, sizes: Sizes | None) -> str:
     """How the fan-out develops, in a sentence."""
     adaptive = config.adaptive
-    if not adaptive.enabled or not config.fan_outs:
+    if not adaptive.enabled or not config.fan_outs or config.encoder == "ltgnn":
         return "the fan-out is the same in every step"
     most = max(hop if isinstance(hop, int) else max(hop.values(), default=0) for hop in config.fan_outs)
     raises = max(0, math.ceil((most - adaptive.start) / adaptive.grow))

@@ -134,7 +134,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "M035": ErrorPage(
         "An adaptive fan-out has nothing to adapt",
         "`training.adaptive` starts with few neighbours per hop and draws more when validation stops improving. A "
-        "model whose `fan_outs` are empty, or whose encoder is `ltgnn`, draws none that could grow.",
+        "model whose `fan_outs` are empty draws none that could grow.",
         example="training:\n  fan_outs: []\n  adaptive: {enabled: true}",
         fix="training:\n  fan_outs: [100, 10]\n  adaptive: {enabled: true}",
     ),
