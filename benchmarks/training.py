@@ -68,12 +68,15 @@ class Ours:
                 "repeats": "all",
                 "threads": CORES,
                 "negatives": NEGATIVES,
+                "validation_share": 0.01,
+                "test_share": 0.0,
                 "validation_examples": BATCH,
             }
         )
         objective = LinkPrediction(kind="link-prediction", edge=EDGE, negatives=Negatives(kind="uniform"))
         self.trainer = Trainer(market.graph, {"applies": objective}, config)
-        self.keys = [key for key in self.trainer.training.epoch(0) if len(key.examples) == BATCH]
+        keys = [key for key in self.trainer.training.epoch(0) if len(key.examples) == BATCH]
+        self.keys = sorted(keys, key=lambda key: -int(key.examples[0]))  # the latest steps: they see nearly all edges
         self.clock = self.trainer.reader.clock
         self.edges: list[int] = []
 
