@@ -177,7 +177,7 @@ class TrainingConfig(_Section):
     precision: Literal["float32", "bf16"] = "float32"
     """`bf16`: matrix products and hidden states in bfloat16, weights and losses in float32."""
     compile: bool = False
-    """Run the encoder through `torch.compile`, where a compiler is installed."""
+    """Run the layers through `torch.compile` on a GPU; those of the CPU are compiled anyway."""
 
     # --- inference
     inference: Literal["sampled", "layer-wise"] = "sampled"

@@ -68,6 +68,13 @@ class Encoder(nn.Module):
             hidden = self.layer(number, depth, hidden, trees.blocks[hop] if hops else None, trees.slices[hop])
         return hidden
 
+    def compile_layers(self) -> None:
+        """Through `torch.compile`, for sizes that change from step to step; input encoders stay as they are."""
+        for tower in self.towers:
+            assert isinstance(tower, nn.ModuleList)  # noqa: S101 - for the type checker
+            for layer in tower:
+                layer.compile(dynamic=True)
+
     @property
     def depth(self) -> int:
         """Layers of a tower."""

@@ -105,6 +105,8 @@ class Trainer:
             self.uncertainty = UncertaintyWeights(tasks.weights)
             self.learned[WEIGHTS_OF_OBJECTIVES] = self.uncertainty
         self.learned.to(self.device)
+        if config.compile and self.device.type == "cuda":
+            self.model.encoder.compile_layers()
         self.training = tasks.schedule(graph, self.reader, config, validate=False)
         self.validating = tasks.schedule(graph, self.reader, config, validate=True)
         self.controller: FanOutController | None = None

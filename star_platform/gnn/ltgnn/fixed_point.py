@@ -32,7 +32,11 @@ def appnp(matrix: Csr, inputs: Float32Array, alpha: float, steps: int, workers: 
 
 def without_input(vectors: Float32Array, inputs: Float32Array, share: float) -> Float32Array:
     """`(Z - c0 E) / (1 - c0)`: the part of a node's own input beyond `share` c0 is left out of what is scored."""
-    found: Float32Array = ((vectors - np.float32(share) * inputs) / np.float32(1.0 - share)).astype(np.float32)
+    if not share:
+        return vectors
+    found: Float32Array = inputs * np.float32(-share)
+    found += vectors
+    found *= np.float32(1.0 / (1.0 - share))
     return found
 
 
