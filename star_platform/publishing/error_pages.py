@@ -235,7 +235,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     "D030": ErrorPage(
         "usearch is not installed",
         "Online stores that cannot search vectors are searched through an exported index, which the package usearch"
-        " builds and reads.",
+        " builds and reads. It also finds similar nodes for `training.densify` among more than 20,000 candidates.",
         "",
         'pip install "star-platform[ann]"',
     ),
