@@ -149,6 +149,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def write(found: Mapping[str, Any], folder: Path) -> None:
     """Print the table, and keep it as `table.md` and `table.json`."""
     text = markdown(found)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "table.md").write_text(text, encoding="utf-8")
     print(text)
