@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from star_platform.errors import ErrorPage
+from star_platform.gnn.ltgnn.error_pages import LTGNN_PAGES
 
 ERROR_PAGES: dict[str, ErrorPage] = {
     "M001": ErrorPage(
@@ -151,3 +152,4 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         'pip install "star-platform[plots]"',
     ),
 }
+ERROR_PAGES |= LTGNN_PAGES

@@ -19,9 +19,9 @@ def test_every_code_has_a_page_and_every_page_a_code() -> None:
     folder = Path(star_platform.gnn.__file__).parent
     raised = {
         code
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         if path.name != "error_pages.py"
-        for code in re.findall(r'"(M\d{3})"', path.read_text(encoding="utf-8"))
+        for code in re.findall(r'"([MD]\d{3})"', path.read_text(encoding="utf-8"))
     }
     assert raised == set(ERROR_PAGES)
 
