@@ -196,6 +196,8 @@ class TrainingConfig(_Section):
             raise ValueError("validation_share and test_share leave nothing to train on")
         if self.budget == "joint" and any(isinstance(hop, dict) for hop in self.fan_outs):
             raise ValueError("a fan-out per edge type needs `budget: per-relation`")
+        if self.encoder == "ltgnn" and (self.adaptive.enabled or self.mlp_init or self.sequence.activities):
+            raise ValueError("`encoder: ltgnn` has no `adaptive`, `mlp_init` or `sequence`")
         if any(hop == 0 for hop in self.fan_outs):
             raise ValueError("a fan-out is at least 1; leave `fan_outs` empty for a model without neighbours")
         return self

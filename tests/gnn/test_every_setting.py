@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from star_platform.gnn import runtime
+from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.inference import embed
 from star_platform.gnn.model_io import load_model
 from star_platform.gnn.scoring import Scorer
@@ -126,6 +127,17 @@ def test_a_group_of_batches_moves_the_weights_once(graph: Graph) -> None:
     for place, key in enumerate(keys):
         trainer._step(trainer.training.make(key), share=1 / 3, first=place == 0, last=place == 2)
         assert torch.equal(before, weight) == (place < 2)
+
+
+def test_settings_that_do_not_go_together_are_refused() -> None:
+    for wrong, told in (
+        ({"encoder": "ltgnn", "mlp_init": 1}, "ltgnn"),
+        ({"encoder": "ltgnn", "adaptive": {"enabled": True}}, "ltgnn"),
+        ({"fan_outs": ({"a": 3},)}, "per-relation"),
+        ({"fan_outs": (0,)}, "at least 1"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            TrainingConfig.model_validate(wrong)
 
 
 def test_a_device_is_chosen_by_name() -> None:
