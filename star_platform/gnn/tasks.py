@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,16 @@ class Tasks:
     @property
     def examples(self) -> int:
         """Training examples of one epoch."""
+        return sum(self._counts())
+
+    def steps(self, batch_size: int) -> int:
+        """Steps of an epoch, at least: where batches begin at random places there may be one more per objective."""
+        return sum(math.ceil(count / batch_size) for count in self._counts())
+
+    def _counts(self) -> list[int]:
         counts = {name: len(part.train) for name, part in self.links.items()}
         counts |= {name: len(label.train) for name, label in self.labels.items()}
-        return sum(count for name, count in counts.items() if self.weights[name] > 0)
+        return [count for name, count in counts.items() if self.weights[name] > 0]
 
     def schedule(self, graph: Graph, reader: TreeReader, config: TrainingConfig, *, validate: bool) -> Schedule:
         """The batches of training, or of validation; objectives of weight 0 have none."""

@@ -111,7 +111,7 @@ class Trainer:
         self.validating = tasks.schedule(graph, self.reader, config, validate=True)
         self.controller: FanOutController | None = None
         if config.adaptive.enabled:
-            steps = config.max_epochs * len(self.training.epoch(0))
+            steps = config.max_epochs * tasks.steps(config.batch_size)
             self.controller = FanOutController(config.adaptive, config.fan_outs, steps)
         undecayed = [module for name, module in self.learned.items() if name != "model"]
         self.optimiser = Optimiser(self.learned, undecayed, config)
