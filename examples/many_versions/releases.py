@@ -110,7 +110,8 @@ def _move_learned_ids(path: Path, inputs: dict[str, Any], old: Graph, new: Graph
         for place, entry in enumerate(inputs[node]):
             if entry["kind"] == "id":
                 entry["rows"] = len(places) + 1
-                table, seen = (f"encoder.inputs.{type_}.{what}{place}" for what in ("tables.", "seen_"))
+                encoder = f"encoder.inputs.{type_}"
+                table, seen = f"{encoder}.tables.{place}.weight", f"{encoder}.seen_{place}"
                 shared = weights[table].shape[0] - 1
                 rows = torch.where(places >= 0, places, shared)
                 weights[table] = weights[table][torch.cat([rows, torch.tensor([shared])])]
