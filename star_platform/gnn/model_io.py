@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -101,6 +101,9 @@ class Model(nn.Module):
         return self.heads[objective]
 
 
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
 def new_model(spec: ModelSpec, config: TrainingConfig) -> Model:
     """A model with weights that depend on `config.seed` alone; torch's own random state is left there."""
     torch.manual_seed(config.seed)
@@ -131,6 +134,19 @@ def load_model(folder: Path, graph: Graph) -> Model:
     Raises:
         TrainingError: M008 when a file is missing or damaged, M009 when it was trained on another graph.
     """
+
+    def restored(spec: ModelSpec, config: TrainingConfig, weights: Mapping[str, Tensor]) -> Model:
+        model = Model(spec, config)
+        model.load_state_dict(dict(weights))
+        return model
+
+    return read_model(folder, graph, restored)
+
+
+def read_model(
+    folder: Path, graph: Graph, restored: Callable[[ModelSpec, TrainingConfig, Mapping[str, Tensor]], AnyModel]
+) -> AnyModel:
+    """As `load_model`, for whatever model `restored` makes of a specification, a configuration and weights."""
     try:
         content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         spec = ModelSpec(
@@ -142,8 +158,8 @@ def load_model(folder: Path, graph: Graph) -> Model:
             classes=content["classes"],
             activities=content["activities"],
         )
-        model = Model(spec, TrainingConfig.model_validate(content["training"]))
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        config = TrainingConfig.model_validate(content["training"])
+        model = restored(spec, config, load_file(folder / WEIGHTS))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise TrainingError(
             "M008", f"the model in {folder} cannot be read: {error}", hint="release again: it is trained anew"

@@ -6,7 +6,6 @@ the encoder, and in the examples: `windows` says which are learned, and from whi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
@@ -25,12 +22,12 @@ from star_platform.gnn.batches import VALIDATION_STEP, Batch, BatchMaker, Maker,
 from star_platform.gnn.classification import ClassificationMaker, label_features
 from star_platform.gnn.clock import Clock
 from star_platform.gnn.config import TrainingConfig
-from star_platform.gnn.features import InputReader, InputSpec, TypeInputs, specs_from_json
+from star_platform.gnn.features import InputReader, InputSpec, TypeInputs
 from star_platform.gnn.ltgnn.encoder import Field, LtgnnEncoder, Nodes
 from star_platform.gnn.ltgnn.matrix import Int64Array, Workers
 from star_platform.gnn.ltgnn.typed import TypedEdges, edge_groups
 from star_platform.gnn.ltgnn.windows import SNAPSHOTS, cuts_of, moments, snapshot_of
-from star_platform.gnn.model_io import CONFIG, WEIGHTS, Model, ModelSpec
+from star_platform.gnn.model_io import Model, ModelSpec, read_model
 from star_platform.gnn.objectives import UncertaintyWeights
 from star_platform.gnn.optimiser import Optimiser
 from star_platform.gnn.split import link_predictions
@@ -212,30 +209,7 @@ def load(folder: Path, graph: Graph) -> LtgnnModel:
     Raises:
         TrainingError: M008 when a file is missing or damaged, M009 when it was trained on another graph.
     """
-    try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        spec = ModelSpec(
-            graph=content["graph"],
-            inputs=specs_from_json(content["inputs"]),
-            relations=tuple(EdgeType(*relation) for relation in content["relations"]),
-            weighted=content["weighted"],
-            objectives={name: EdgeType(*edge) for name, edge in content["objectives"].items()},
-            classes=content["classes"],
-        )
-        weights = load_file(folder / WEIGHTS)
-        config = TrainingConfig.model_validate(content["training"])
-        model = restored(spec, config, weights)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(
-            "M008", f"the model in {folder} cannot be read: {error}", hint="release again: it is trained anew"
-        ) from error
-    if spec.graph != graph.content_hash:
-        raise TrainingError(
-            "M009",
-            f"the model in {folder} was trained on another graph",
-            hint="embed the graph that it was trained on, or release again",
-        )
-    return model.eval()
+    return read_model(folder, graph, restored)
 
 
 def restored(spec: ModelSpec, config: TrainingConfig, weights: Mapping[str, Tensor]) -> LtgnnModel:
