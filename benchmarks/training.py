@@ -82,7 +82,7 @@ class Ours:
 
     def steps(self, count: int) -> list[float]:
         """Seconds of each of `count` steps, once the prefetching thread is ahead."""
-        seconds = []
+        seconds, begin = [], 0.0
         made = runtime.ahead(self.trainer._made, self.keys[: count + 2])
         for number, (batch, _) in enumerate(made):
             if number == 1:
