@@ -5,19 +5,13 @@ The encoder runs on it as it is: without a block a layer passes each item throug
 What these, the input encoders and the decoders have learned is where training with edges starts; keys, queries, values
 and relations have had no gradient and keep their start.
 
-In one run (the same model, and a checkpoint needs to know no more than the epoch):
-
-    reader.set_fan_outs(fan_outs_at(config, epoch))      before each epoch; then let the best weights and patience, and
-                                                         the optimiser's moments, begin anew at epoch `mlp_init`
-    eligible = epoch > config.mlp_init                   a validation without edges says nothing about the model
-
-Or in two: train with `features_only(config)`, build the graph model, and `warm_start` it.
+Train with `features_only(config)`, build the graph model, and `warm_start` it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +20,6 @@ from star_platform.errors import TrainingError
 from star_platform.gnn.config import AdaptiveConfig, SequenceConfig, TrainingConfig
 
 _LAYER = re.compile(r"^(.*\btowers\.\d+\.)(\d+)(\..*)$")
-
-
-def fan_outs_at(config: TrainingConfig, epoch: int) -> Sequence[int | dict[str, int]]:
-    """The fan-outs of an epoch, counted from 0: none in the first `mlp_init` ones."""
-    return () if epoch < config.mlp_init else config.fan_outs
 
 
 def features_only(config: TrainingConfig) -> TrainingConfig:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.encoder import Encoder
-from star_platform.gnn.mlp_init import fan_outs_at, features_only, warm_start
+from star_platform.gnn.mlp_init import features_only, warm_start
 from star_platform.gnn.trees import TreeReader, Trees
 from star_platform.graph.storage import Graph
 from tests.gnn.planted import DAY, JOBS, START, planted_graph
@@ -31,8 +31,7 @@ def jobs(reader: TreeReader, step: int = 0) -> Trees:
     return reader.read(reader.gids("job", np.arange(JOBS)), np.full(JOBS, START + 20 * DAY), step)
 
 
-def test_the_first_epochs_have_no_edges() -> None:
-    assert [fan_outs_at(CONFIG, epoch) for epoch in (0, 2, 3, 9)] == [(), (), (8, 4), (8, 4)]
+def test_the_model_that_comes_first_has_no_edges() -> None:
     assert features_only(CONFIG).hops == 0
     assert features_only(CONFIG).max_epochs == 3
 
@@ -40,7 +39,7 @@ def test_the_first_epochs_have_no_edges() -> None:
 def test_a_graph_encoder_runs_without_edges_and_only_what_both_need_has_gradients(graph: Graph) -> None:
     reader = TreeReader(graph, CONFIG)
     encoder = encoder_of(reader, CONFIG)
-    reader.set_fan_outs(fan_outs_at(CONFIG, 0))
+    reader.set_fan_outs(())
     trees = jobs(reader)
     assert not trees.blocks
     assert sum(len(given.inverse) for given in trees.inputs) == JOBS
@@ -50,7 +49,7 @@ def test_a_graph_encoder_runs_without_edges_and_only_what_both_need_has_gradient
     learned = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
     assert any("own" in name for name in learned)
     assert not any(part in name for name in learned for part in ("query", "key", "rho", "terms", "output"))
-    reader.set_fan_outs(fan_outs_at(CONFIG, 3))
+    reader.set_fan_outs(CONFIG.fan_outs)
     assert len(jobs(reader).blocks) == 2
 
 
@@ -109,9 +108,9 @@ def test_training_with_edges_starts_better_after_epochs_without_them(graph: Grap
         return encoder, nn.Linear(16, 5)
 
     first = made(0)
-    reader.set_fan_outs(fan_outs_at(CONFIG, 0))
+    reader.set_fan_outs(())
     train(*first, 60)
-    reader.set_fan_outs(fan_outs_at(CONFIG, CONFIG.mlp_init))
+    reader.set_fan_outs(CONFIG.fan_outs)
     cold, warm = made(1), made(1)
     assert float(loss(*cold, 0).detach()) == float(loss(*warm, 0).detach())
     warm_start(nn.ModuleList(warm), nn.ModuleList(first).state_dict())
