@@ -26,6 +26,7 @@ from star_platform.cli.refresh import refresh
 from star_platform.cli.releasing import activate, plan, release, releases
 from star_platform.cli.search import index, search
 from star_platform.cli.show import show
+from star_platform.cli.text import app as text
 from star_platform.cli.training import train
 from star_platform.cli.upgrade import upgrade
 from star_platform.errors import ExitCode, StarError
@@ -71,6 +72,7 @@ ENDING = (status, who_uses, deprecate, retire, purge)
 HELPING = (explain, upgrade, doctor, demo)
 for verb in (*BUILDING, *ENDING, *HELPING):
     app.command(epilog=EXIT_CODES)(verb)
+app.add_typer(text, name="text")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,16 @@
+"""`star-platform text ...`: the text encoder by itself."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Fine-tune, run and serve the text encoder.", no_args_is_help=True)
+
+
+@app.callback()
+def _text() -> None:
+    """Fine-tune, run and serve the text encoder."""
+
+
+for verb in ():
+    app.command()(verb)
