@@ -10,13 +10,14 @@ TFIDF_SVD = "tfidf-svd"
 MINILM = "minilm"
 
 Pooling = Literal["mean", "cls", "last", "layer_mean_cls"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class TextConfig(BaseModel):
     """Which model turns texts into vectors, and how it reads them.
 
-    What changes a vector (model, revision, pooling, prompt, max_tokens, truncate, dim) enters the encoder's
-    fingerprint; what only changes speed (token_budget, device) does not.
+    What changes a vector (model, revision, adapter, pooling, prompts, limits, truncate, precision, dim) enters the
+    encoder's fingerprint; what only changes speed (token_budget, device) does not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,16 +26,32 @@ class TextConfig(BaseModel):
     """`tfidf-svd` (no weights), `minilm` (the extra of that name), a folder (`./models/e5`), or a hub name (`a/b`)."""
     revision: str | None = None
     """Commit, tag or branch of a hub name."""
+    adapter: Annotated[str, Field(min_length=1)] | None = None
+    """A folder made by `star-platform text finetune`; merged into the weights."""
     pooling: Literal["auto"] | Pooling = "auto"
     """`auto`: what the model's folder says, else `mean` for an encoder and `last` for a decoder."""
     prompt: str = ""
     """Put before every text."""
+    prompts: dict[str, str] = {}
+    """Put before the texts of a feature instead (`member.profile: "query: "`): what tells towers apart."""
     max_tokens: Annotated[int, Field(ge=4)] | None = None
     """Longer texts are cut; the model's own limit when absent."""
+    limits: dict[str, Annotated[int, Field(ge=4)]] = {}
+    """`max_tokens` of a feature's texts (`job.description: 1800`)."""
     truncate: Literal["tail", "head"] = "tail"
     """Which side of a longer text is cut off."""
+    precision: Precision = "float32"
+    """Of weights and arithmetic; `int8` is for CPUs, `bfloat16` for GPUs. Vectors are float32 always."""
     token_budget: Annotated[int, Field(ge=64)] = 4096
     """Tokens, padding included, of one batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dim: Annotated[int, Field(ge=1, le=4096)] = 128
     """Of `tfidf-svd`; other encoders have the dim of their model."""
+
+    def for_feature(self, feature: str) -> TextConfig:
+        """How the texts of one feature are read: its own prompt and limit where it has them."""
+        own = {
+            "prompt": self.prompts.get(feature, self.prompt),
+            "max_tokens": self.limits.get(feature, self.max_tokens),
+        }
+        return self.model_copy(update={**own, "prompts": {}, "limits": {}})

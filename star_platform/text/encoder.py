@@ -53,6 +53,9 @@ class TextEncoder(Protocol):
     def describe(self) -> dict[str, Any]:
         """What every manifest says about it: kind, name (`encoder`), weights hash, pooling, limits."""
 
+    def for_feature(self, feature: str) -> TextEncoder:
+        """The encoder of one feature's texts, with its prompt and limit; weights are shared with this one."""
+
     def fitted(self, corpus: Sequence[str]) -> TextEncoder:
         """The encoder for a release with these texts; a frozen encoder returns itself."""
 
@@ -67,7 +70,7 @@ def open_encoder(config: TextConfig, root: Path) -> TextEncoder:
 
     Raises:
         DependencyMissing: D010 when the package of `minilm` is not installed.
-        TextError: T001 to T004 when the model's files are absent, changed, unreachable or unusable.
+        TextError: T001 to T004, T010 when the files of model or adapter are absent, changed, unreachable or unusable.
     """
     if config.encoder == TFIDF_SVD:
         from star_platform.text.tfidf_svd import TfidfSvdEncoder

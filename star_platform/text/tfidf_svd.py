@@ -89,6 +89,9 @@ class TfidfSvdEncoder:
             "fingerprint": self.fingerprint,
         }
 
+    def for_feature(self, feature: str) -> TfidfSvdEncoder:  # noqa: ARG002 - no prompt, no limit: all texts alike
+        return self
+
     def fitted(self, corpus: Sequence[str]) -> TfidfSvdEncoder:
         """Fit on normalised texts; their order and repetitions do not matter.
 

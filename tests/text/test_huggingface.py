@@ -25,7 +25,7 @@ TEXTS = [
 
 
 def _open(folder: Path, **options: object) -> HuggingFaceEncoder:
-    found = open_encoder(TextConfig(encoder=str(folder), **options), Path("/"))  # type: ignore[arg-type]
+    found = open_encoder(TextConfig(encoder=str(folder), **options), Path("/"))
     assert isinstance(found, HuggingFaceEncoder)
     return found
 
@@ -135,7 +135,7 @@ def test_truncation_side(tiny_bert: Path) -> None:
 def test_the_end_token_of_a_decoder_survives_truncation(tiny_decoder: Path) -> None:
     encoder = _open(tiny_decoder, max_tokens=8)
     assert (encoder.kind, encoder.pooling) == ("llm", "last")
-    ids, offsets = encoder._tokenize(["data " * 30, "nurse"])
+    ids, offsets = encoder._transformer.tokenise(["data " * 30, "nurse"])
     rows = [ids[offsets[i] : offsets[i + 1]].tolist() for i in range(2)]
     assert [row[-1] for row in rows] == [3, 3]
     assert len(rows[0]) == 8
@@ -148,7 +148,7 @@ def test_layer_mean_of_a_decoder_ends_with_the_state_that_last_reads(tiny_decode
 
     encoder = _open(tiny_decoder)
     with torch.inference_mode():
-        out = encoder._model(input_ids=torch.tensor([[5, 6, 3]]), output_hidden_states=True)
+        out = encoder._transformer.module(input_ids=torch.tensor([[5, 6, 3]]), output_hidden_states=True)
     assert torch.equal(out.hidden_states[-1], out.last_hidden_state)
 
 
