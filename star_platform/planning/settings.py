@@ -30,6 +30,8 @@ class StageSettings:
 
     text_fingerprint: str
     text: Mapping[str, Any] = field(default_factory=dict)
+    text_features: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of the encoder of the features that are read in their own way: with a prompt or a limit."""
     training: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     publishing: Mapping[str, Any] = field(default_factory=dict)

@@ -196,7 +196,7 @@ def _feature_stages(bench: _Bench, settings: StageSettings) -> None:
     for name in texts:
         # an encoder that is fitted to the texts of the release gives all of them one space
         rows = [f"texts/{other}" for other in (texts if settings.text_fitted else [name])]
-        identity = [bench.prints(rows), settings.text_fingerprint]
+        identity = [bench.prints(rows), settings.text_features.get(name, settings.text_fingerprint)]
         bench.add("text", name, f"encode the texts with {encoder}", identity, rows, settings="text")
 
 

@@ -155,6 +155,7 @@ class Project:
         """What a release of the ready branches would do, as values; reads sources, changes nothing."""
         from star_platform.planning.plan import make_plan
         from star_platform.planning.snapshot import take_snapshots
+        from star_platform.project.encoding import text_features
         from star_platform.project.settings import stage_seconds, stage_settings
         from star_platform.release import ReleaseRequest
 
@@ -162,6 +163,7 @@ class Project:
         spec = self.merged(branches)
         with self._opened_engine(spec) as engine:
             snapshots = take_snapshots(spec, engine)
+        self.file.text.check_features(text_features(spec))
         plan = make_plan(
             spec,
             snapshots,

@@ -23,8 +23,10 @@ def stage_settings(project: Project) -> StageSettings:
     file, served = project.file, served_spaces(project)
     base = project.active_number()
     joint = file.compat.mode.startswith("joint")
+    own = sorted({*file.text.prompts, *file.text.limits})
     return StageSettings(
         text_fingerprint=project.encoder.fingerprint,
+        text_features={name: project.encoder.for_feature(name).fingerprint for name in own},
         text=project.encoder.describe(),
         training=file.training.model_dump(mode="json"),
         # gates decide on a report, not in it: they may change without a new one, and so may `keep`

@@ -53,9 +53,9 @@ def _text(run: Run, stage: Stage) -> Artefact:
     shop, texts = run.shop, run.of_kind("texts")
     if not run.encoder:
         run.encoder.append(fit_encoder(shop.encoder, texts.values()))
-    return encode_texts(
-        texts[str(stage.subject)], run.encoder[0], shop.text_cache, shop.store, stage.fingerprint, shop.progress
-    )
+    feature = str(stage.subject)
+    encoder = run.encoder[0].for_feature(feature)
+    return encode_texts(texts[feature], encoder, shop.text_cache, shop.store, stage.fingerprint, shop.progress)
 
 
 def _graph(run: Run, stage: Stage) -> Artefact:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from star_platform.errors import TextError
 
 TFIDF_SVD = "tfidf-svd"
 MINILM = "minilm"
@@ -47,6 +50,17 @@ class TextConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dim: Annotated[int, Field(ge=1, le=4096)] = 128
     """Of `tfidf-svd`; other encoders have the dim of their model."""
+
+    def check_features(self, known: Iterable[str]) -> None:
+        """Raise TextError T011 for a prompt or a limit of something that is no text feature: a typing error."""
+        features = sorted(known)
+        strange = sorted({*self.prompts, *self.limits} - set(features))
+        if strange:
+            raise TextError(
+                "T011",
+                f"`text.prompts` or `text.limits` of star.yaml names {strange[0]!r}, which is no text feature",
+                hint=f"text features: {', '.join(features) or 'none'}",
+            )
 
     def for_feature(self, feature: str) -> TextConfig:
         """How the texts of one feature are read: its own prompt and limit where it has them."""

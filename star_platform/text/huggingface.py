@@ -58,7 +58,7 @@ class HuggingFaceEncoder:
                 "dtype": self._config.precision,
                 "normaliser": NORMALISER_VERSION,
                 "ladder": LADDER_VERSION,
-                **self._extras(),
+                **self._adapter(),
             }
         )
 
@@ -100,12 +100,15 @@ class HuggingFaceEncoder:
             vectors = self._transformer.vectors(*self._transformer.padded(rows, length, side))
         return cast(npt.NDArray[np.float32], vectors.cpu().numpy())
 
+    def _adapter(self) -> dict[str, Any]:
+        """Absent rather than empty without one, so that an encoder without an adapter keeps its fingerprint."""
+        return {} if self._folder.adapter is None else {"adapter": self._folder.adapter.content}
+
     def _extras(self) -> dict[str, Any]:
-        """What only some encoders have; absent rather than empty, so that the others keep their fingerprints."""
+        """What only some encoders have."""
         found = {
-            "adapter": None if self._folder.adapter is None else self._folder.adapter.content,
             "prompts": self._config.prompts,
             "limits": self._config.limits,
             "precision": None if self._config.precision == "float32" else self._config.precision,
         }
-        return {key: value for key, value in found.items() if value}
+        return {**self._adapter(), **{key: value for key, value in found.items() if value}}

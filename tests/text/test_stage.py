@@ -237,6 +237,9 @@ def test_progress_tells_texts_and_rate(
         def note(self, **figures: float | str) -> None:
             told.update(figures)
 
+        def line(self, text: str) -> None:
+            told["line"] = text
+
         @contextmanager
         def task(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Recorder]:
             told.update(name=name, total=total, unit=unit)
