@@ -1,12 +1,14 @@
 """The loops of neighbour attention, compiled, over the edges of a block in CSR form. None holds the GIL.
 
-With y_e = x_u + rho_r the message of edge e from u to v over relation r, per head h:
+With k_e = k_u + rho^k_r and v_e = v_u + rho^v_r for edge e from u to v over relation r, per head h:
 
-    z_e = scale * Q_v . y_e + b_r + c_r age_e + w_r weight_e        a = softmax of z over the edges into v
-    S_v = sum_e a_e g_r y_e
+    z_e = scale * q_v . k_e + b_r + c_r age_e + w_r weight_e        a = softmax of z over the edges into v
+    s_v = sum_e a_e g_r v_e
 
-Nothing of size [edges, width] is ever stored: rows of y are formed in a buffer that stays in the first-level cache.
-Rows may be float32, or bfloat16 handed over as uint16; sums are always float32.
+Keys and values of an item lie side by side in one row `[2 inner]`, heads one after another in each half: a neighbour is
+one place in memory. Nothing of size [edges, inner] is ever stored. Gradients that belong to destinations are made by
+destination; those of keys and values by source, from the transposed block, so that each row is written once and no two
+threads write one number. Rows may be float32, or bfloat16 handed over as uint16; sums are always float32.
 """
 
 from __future__ import annotations
@@ -23,71 +25,10 @@ AHEAD = 6
 
 
 @fast_kernel
-def _message(x: Any, u: Any, rho: Any, r: Any, out: Any) -> None:
-    """`out = x[u] + rho[r]`, float32."""
-    row, shift = x[u], rho[r]
-    for j in range(out.size):
-        out[j] = get(row, j) + shift[j]
-
-
-@fast_kernel
-def _dot(a: Any, b: Any) -> Any:
-    total = np.float32(0.0)
-    for j in range(b.size):
-        total += get(a, j) * b[j]
-    return total
-
-
-@fast_kernel
-def _load(rows: Any, v: Any, out: Any) -> None:
-    """`out [heads, D]` = `rows [heads, n, D]` of destination v, as float32."""
-    for h in range(len(out)):
-        row, to = rows[h, v], out[h]
-        for j in range(to.size):
-            to[j] = get(row, j)
-
-
-@fast_kernel
-def _store(rows: Any, v: Any, values: Any) -> None:
-    """The way back of `_load`."""
-    for h in range(len(values)):
-        row, given = rows[h, v], values[h]
-        for j in range(given.size):
-            put(row, j, given[j])
-
-
-@fast_kernel
-def _softmax(scores: Any, low: Any, high: Any) -> None:
-    """In place, over the rows `low .. high` of each column."""
-    for h in range(scores.shape[1]):
-        most = np.float32(-np.inf)
-        for e in range(low, high):
-            most = max(most, scores[e, h])
-        total = np.float32(0.0)
-        for e in range(low, high):
-            scores[e, h] = np.exp(scores[e, h] - most)
-            total += scores[e, h]
-        for e in range(low, high):
-            scores[e, h] /= total
-
-
-@fast_kernel
-def _hand_over(by_relation: Any, v: Any, relations: Any, low: Any, high: Any, summed: Any) -> None:
-    """Write the sums `[2, heads, R]` of destination v where they belong, and set them to 0."""
-    for e in range(low, high):
-        r = relations[e]
-        for side in range(2):
-            for h in range(summed.shape[1]):
-                put(by_relation[side, h, v], r, summed[side, h, r])
-    for e in range(low, high):
-        summed[:, :, relations[e]] = 0.0
-
-
-@fast_kernel
 def attend(
     first: Any,
     last: Any,
-    x: Any,
+    kv: Any,
     q: Any,
     rho: Any,
     terms: Any,
@@ -100,14 +41,14 @@ def attend(
     shares: Any,
     s: Any,
 ) -> None:
-    """`s [heads, n, D]` and the shares a `[e, heads]` of destinations `first .. last`; zero without neighbours.
+    """`s [n, inner]` and the shares a `[e, heads]` of destinations `first .. last`; zero without neighbours.
 
     Args:
         first: destination.
         last: destination.
-        x: `[m, D]`.
-        q: `[heads, n, D]`.
-        rho: float32 `[R, D]`.
+        kv: `[m, 2 inner]`.
+        q: `[n, inner]`.
+        rho: float32 `[R, 2 inner]`.
         terms: float32 `[4, R, heads]`: g, b, c, w of each relation and head.
         indptr: int64 `[n + 1]`.
         neighbours: int32 `[e]`.
@@ -118,40 +59,58 @@ def attend(
         shares: written.
         s: written.
     """
-    heads, width = q.shape[0], x.shape[1]
-    message = np.empty(width, np.float32)
-    query = np.empty((heads, width), np.float32)
-    total = np.empty((heads, width), np.float32)
+    heads, inner = shares.shape[1], q.shape[1]
+    width = inner // heads
+    query, total = np.empty(inner, np.float32), np.empty(inner, np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        _load(q, v, query)
-        total[:, :] = 0.0
+        row = q[v]
+        for j in range(inner):
+            query[j] = get(row, j) * scale
+        for j in range(inner):
+            total[j] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
-                expect(x, neighbours[e + AHEAD], 0, width)
-            r = relations[e]
-            _message(x, neighbours[e], rho, r, message)
+                expect(kv, neighbours[e + AHEAD], 0, 2 * inner)
+            u, r = neighbours[e], relations[e]
             for h in range(heads):
-                score = scale * _dot(query[h], message) + terms[1, r, h] + terms[2, r, h] * ages[e]
+                begin, end = h * width, (h + 1) * width
+                key, shift, asked = kv[u][begin:end], rho[r][begin:end], query[begin:end]
+                score = np.float32(0.0)
+                for j in range(width):
+                    score += (get(key, j) + shift[j]) * asked[j]
+                score += terms[1, r, h] + terms[2, r, h] * ages[e]
                 if weights.size:
                     score += terms[3, r, h] * weights[e]
                 shares[e, h] = score
-        _softmax(shares, low, high)
+        for h in range(heads):  # softmax over the edges
+            most = np.float32(-np.inf)
+            for e in range(low, high):
+                most = max(most, shares[e, h])
+            mass = np.float32(0.0)
+            for e in range(low, high):
+                shares[e, h] = np.exp(shares[e, h] - most)
+                mass += shares[e, h]
+            for e in range(low, high):
+                shares[e, h] /= mass
         for e in range(low, high):
-            r = relations[e]
-            _message(x, neighbours[e], rho, r, message)
+            u, r = neighbours[e], relations[e]
             for h in range(heads):
+                begin, end = inner + h * width, inner + (h + 1) * width
+                value, shift, to = kv[u][begin:end], rho[r][begin:end], total[h * width : (h + 1) * width]
                 factor = shares[e, h] * terms[0, r, h]
                 for j in range(width):
-                    total[h, j] += factor * message[j]
-        _store(s, v, total)
+                    to[j] += factor * (get(value, j) + shift[j])
+        out = s[v]
+        for j in range(inner):
+            put(out, j, total[j])
 
 
 @fast_kernel
 def attend_backward(
     first: Any,
     last: Any,
-    x: Any,
+    kv: Any,
     q: Any,
     rho: Any,
     terms: Any,
@@ -165,111 +124,116 @@ def attend_backward(
     ds: Any,
     dq: Any,
     pulls: Any,
-    by_relation: Any,
+    drho: Any,
     dterms: Any,
 ) -> None:
-    """Gradients that belong to destinations: `dq`, `dterms` (added to), and what each edge pulls at its message.
+    """Gradients that belong to destinations: `dq`, `drho` and `dterms` (added to), and what each edge hands on.
 
-    `ds` is the gradient of `s`. `shares [e, heads]` becomes a g, `pulls [e, heads]` becomes scale dz: with both,
-    the gradient of y_e is the sum over heads of `shares ds_v + pulls q_v`. `by_relation [2, heads, n, R]`, of x's
-    dtype and zero, becomes their sums over the edges of each relation, so that the gradient of rho is two products.
+    `ds` is the gradient of `s`; `shares [e, heads]` becomes a g, `pulls [e, heads]` becomes scale dz: with both the
+    gradients of k_e and v_e are `pulls q_v` and `shares ds_v`.
     """
-    heads, width = q.shape[0], x.shape[1]
-    message = np.empty(width, np.float32)
-    given = np.empty((heads, width), np.float32)
-    total = np.empty((heads, width), np.float32)
-    mean = np.empty(heads, np.float32)
-    summed = np.zeros((2, heads, len(rho)), np.float32)
+    heads, inner = shares.shape[1], q.shape[1]
+    width = inner // heads
+    query, given = np.empty(inner, np.float32), np.empty(inner, np.float32)
+    total, mean = np.empty(inner, np.float32), np.empty(heads, np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        _load(ds, v, given)
-        total[:, :] = 0.0
+        row, wanted = q[v], ds[v]
+        for j in range(inner):
+            query[j] = get(row, j)
+        for j in range(inner):
+            given[j] = get(wanted, j)
+        for j in range(inner):
+            total[j] = 0.0
         mean[:] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
-                expect(x, neighbours[e + AHEAD], 0, width)
-            r = relations[e]
-            _message(x, neighbours[e], rho, r, message)
+                expect(kv, neighbours[e + AHEAD], 0, 2 * inner)
+            u, r = neighbours[e], relations[e]
             for h in range(heads):
-                product = _dot(given[h], message)
+                begin, end = inner + h * width, inner + (h + 1) * width
+                value, shift, of_sum = kv[u][begin:end], rho[r][begin:end], given[h * width : (h + 1) * width]
+                product = np.float32(0.0)
+                for j in range(width):
+                    product += (get(value, j) + shift[j]) * of_sum[j]
                 dterms[0, r, h] += shares[e, h] * product
                 pulls[e, h] = product * terms[0, r, h]
                 mean[h] += shares[e, h] * pulls[e, h]
         for e in range(low, high):
-            r = relations[e]
-            _message(x, neighbours[e], rho, r, message)
+            u, r = neighbours[e], relations[e]
             for h in range(heads):
                 dz = shares[e, h] * (pulls[e, h] - mean[h])
                 dterms[1, r, h] += dz
                 dterms[2, r, h] += dz * ages[e]
                 if weights.size:
                     dterms[3, r, h] += dz * weights[e]
-                dz *= scale
-                pulls[e, h] = dz
-                shares[e, h] *= terms[0, r, h]
-                summed[0, h, r] += shares[e, h]
-                summed[1, h, r] += dz
+                pull, factor = dz * scale, shares[e, h] * terms[0, r, h]
+                pulls[e, h], shares[e, h] = pull, factor
+                begin, end = h * width, (h + 1) * width
+                key, shift, to = kv[u][begin:end], rho[r][begin:end], total[begin:end]
                 for j in range(width):
-                    total[h, j] += dz * message[j]
-        _store(dq, v, total)
-        _hand_over(by_relation, v, relations, low, high, summed)
+                    to[j] += pull * (get(key, j) + shift[j])
+                asked, of_key = query[begin:end], drho[r][begin:end]
+                for j in range(width):
+                    of_key[j] += pull * asked[j]
+                of_sum, of_value = given[begin:end], drho[r][inner + begin : inner + end]
+                for j in range(width):
+                    of_value[j] += factor * of_sum[j]
+        out = dq[v]
+        for j in range(inner):
+            put(out, j, total[j])
 
 
 @fast_kernel
-def _add_heads(rows: Any, coefficients: Any, to: Any) -> None:
-    """`to += coefficients . rows`, eight rows `[k, width]` at a time: the target is read and written once for eight."""
-    for k in range(0, len(rows), 8):
-        a, b, c, d = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-        e, f, g, h = rows[k + 4], rows[k + 5], rows[k + 6], rows[k + 7]
-        ka, kb, kc, kd = coefficients[k], coefficients[k + 1], coefficients[k + 2], coefficients[k + 3]
-        ke, kf, kg, kh = coefficients[k + 4], coefficients[k + 5], coefficients[k + 6], coefficients[k + 7]
-        for j in range(to.size):
-            one = ka * a[j] + kb * b[j] + kc * c[j] + kd * d[j]
-            to[j] += one + ke * e[j] + kf * f[j] + kg * g[j] + kh * h[j]
+def by_source(indptr: Any, neighbours: Any, sources: Any) -> Any:
+    """The transposed block: `starts int64 [sources + 1]`, and of each source's edges number and destination, int32.
 
-
-@fast_kernel
-def scatter(
-    begin: Any, end: Any, q: Any, ds: Any, shares: Any, pulls: Any, indptr: Any, neighbours: Any, dx: Any
-) -> None:
-    """Columns `begin .. end` of `dx [m, D]`, float32, added to, over all edges in order.
-
-    Threads divide the columns, not the edges: no two write one number, and sums never depend on how many there are.
+    In the order of the edges.
     """
-    heads, width = ds.shape[0], end - begin
-    rows = np.zeros((-(-2 * heads // 8) * 8, width), np.float32)
-    coefficients = np.zeros(len(rows), np.float32)
+    starts = np.zeros(sources + 1, np.int64)
+    for e in range(len(neighbours)):
+        starts[neighbours[e] + 1] += 1
+    for u in range(sources):
+        starts[u + 1] += starts[u]
+    free = starts[:-1].copy()
+    edges, targets = np.empty(len(neighbours), np.int32), np.empty(len(neighbours), np.int32)
     for v in range(len(indptr) - 1):
-        if indptr[v] == indptr[v + 1]:
-            continue
-        for h in range(heads):
-            given, asked = ds[h, v, begin:end], q[h, v, begin:end]  # slices: with an offset nothing is vectorised
-            for j in range(width):
-                rows[2 * h, j] = get(given, j)
-                rows[2 * h + 1, j] = get(asked, j)
         for e in range(indptr[v], indptr[v + 1]):
-            if e + AHEAD < len(neighbours):
-                expect(dx, neighbours[e + AHEAD], begin, end)
-            for h in range(heads):
-                coefficients[2 * h], coefficients[2 * h + 1] = shares[e, h], pulls[e, h]
-            _add_heads(rows, coefficients, dx[neighbours[e], begin:end])
+            place = free[neighbours[e]]
+            edges[place], targets[place] = e, v
+            free[neighbours[e]] = place + 1
+    return starts, edges, targets
 
 
 @fast_kernel
-def scatter_mean(begin: Any, end: Any, ds: Any, shares: Any, indptr: Any, neighbours: Any, dx: Any) -> None:
-    """As `scatter`, of a mean: `ds [1, n, D]`, `shares [e, 1]`."""
-    given = np.empty(end - begin, np.float32)
-    for v in range(len(indptr) - 1):
-        row = ds[0, v, begin:end]
-        for j in range(given.size):
-            given[j] = get(row, j)
-        for e in range(indptr[v], indptr[v + 1]):
-            if e + AHEAD < len(neighbours):
-                expect(dx, neighbours[e + AHEAD], begin, end)
-            share = shares[e, 0]
-            to = dx[neighbours[e], begin:end]
-            for j in range(given.size):
-                to[j] += share * given[j]
+def hand_back(
+    first: Any, last: Any, q: Any, ds: Any, shares: Any, pulls: Any, starts: Any, edges: Any, targets: Any, dkv: Any
+) -> None:
+    """Rows `first .. last` of the gradient of kv, from what `attend_backward` left of each edge."""
+    heads, inner = shares.shape[1], q.shape[1]
+    width = inner // heads
+    total = np.empty(2 * inner, np.float32)
+    for u in range(first, last):
+        for j in range(2 * inner):
+            total[j] = 0.0
+        for place in range(starts[u], starts[u + 1]):
+            if place + AHEAD < len(targets):
+                expect(q, targets[place + AHEAD], 0, inner)
+                expect(ds, targets[place + AHEAD], 0, inner)
+            e, v = edges[place], targets[place]
+            for h in range(heads):
+                begin, end, pull = h * width, (h + 1) * width, pulls[e, h]
+                asked, of_key = q[v][begin:end], total[begin:end]
+                for j in range(width):
+                    of_key[j] += pull * get(asked, j)
+            for h in range(heads):
+                begin, end, share = h * width, (h + 1) * width, shares[e, h]
+                given, of_value = ds[v][begin:end], total[inner + begin : inner + end]
+                for j in range(width):
+                    of_value[j] += share * get(given, j)
+        out = dkv[u]
+        for j in range(2 * inner):
+            put(out, j, total[j])
 
 
 @fast_kernel
@@ -284,13 +248,12 @@ def average(
     relations: Any,
     s: Any,
 ) -> None:
-    """`s [1, n, D]` = mean over the neighbours of g_r y_e, for destinations `first .. last`; `gates` float32 `[R]`."""
+    """`s [n, D]` = mean over the neighbours of g_r (x_u + rho_r), of destinations `first .. last`; gates `[R]`."""
     width = x.shape[1]
     total = np.empty(width, np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        for j in range(width):
-            total[j] = 0.0
+        total[:] = 0.0
         for e in range(low, high):
             if e + AHEAD < len(neighbours):
                 expect(x, neighbours[e + AHEAD], 0, width)
@@ -299,7 +262,7 @@ def average(
             factor = gates[r] / np.float32(high - low)
             for j in range(width):
                 total[j] += factor * (get(row, j) + shift[j])
-        out = s[0, v]
+        out = s[v]
         for j in range(width):
             put(out, j, total[j])
 
@@ -316,37 +279,60 @@ def average_backward(
     relations: Any,
     ds: Any,
     shares: Any,
-    by_relation: Any,
+    drho: Any,
     dgates: Any,
 ) -> None:
-    """`dgates [R]` (added to), and `shares [e, 1]`: what of `ds` each edge hands to its message.
-
-    `by_relation [n, R]`, of x's dtype and zero, becomes its sums over the edges of each relation.
-    """
+    """`drho [R, D]` and `dgates [R]` (added to), and `shares [e]`: what of `ds` each edge hands to its message."""
     width = x.shape[1]
-    summed = np.zeros(len(rho), np.float32)
     given = np.empty(width, np.float32)
     for v in range(first, last):
         low, high = indptr[v], indptr[v + 1]
-        row = ds[0, v]
+        wanted = ds[v]
         for j in range(width):
-            given[j] = get(row, j)
+            given[j] = get(wanted, j)
         for e in range(low, high):
-            r = relations[e]
             if e + AHEAD < len(neighbours):
                 expect(x, neighbours[e + AHEAD], 0, width)
+            r = relations[e]
             part = np.float32(1.0) / np.float32(high - low)
-            shares[e, 0] = gates[r] * part
-            summed[r] += shares[e, 0]
-            source, shift = x[neighbours[e]], rho[r]
+            share = gates[r] * part
+            shares[e] = share
+            row, shift, of_shift = x[neighbours[e]], rho[r], drho[r]
             product = np.float32(0.0)
             for j in range(width):
-                product += given[j] * (get(source, j) + shift[j])
+                product += given[j] * (get(row, j) + shift[j])
+            for j in range(width):
+                of_shift[j] += share * given[j]
             dgates[r] += product * part
-        for e in range(low, high):
-            put(by_relation[v], relations[e], summed[relations[e]])
-        for e in range(low, high):
-            summed[relations[e]] = 0.0
+
+
+@fast_kernel
+def hand_back_mean(
+    first: Any, last: Any, ds: Any, shares: Any, starts: Any, edges: Any, targets: Any, dx: Any
+) -> None:
+    """Rows `first .. last` of the gradient of x, from what `average_backward` left of each edge."""
+    width = ds.shape[1]
+    total = np.empty(width, np.float32)
+    for u in range(first, last):
+        total[:] = 0.0
+        for place in range(starts[u], starts[u + 1]):
+            if place + AHEAD < len(targets):
+                expect(ds, targets[place + AHEAD], 0, width)
+            share, given = shares[edges[place]], ds[targets[place]]
+            for j in range(width):
+                total[j] += share * get(given, j)
+        out = dx[u]
+        for j in range(width):
+            put(out, j, total[j])
+
+
+@fast_kernel
+def add_rows(rows: Any, places: Any, to: Any) -> None:
+    """`to[places] += rows`, in place; no place twice."""
+    for i in range(len(places)):
+        given, target = rows[i], to[places[i]]
+        for j in range(given.size):
+            put(target, j, get(target, j) + get(given, j))
 
 
 @kernel

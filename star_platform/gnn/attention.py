@@ -6,63 +6,28 @@ and skip as in reference/graph_learning, section 2):
     a_u = softmax over u of (q_vh . W_kh (x_u + rho_r) / sqrt(d_h) + b_rh + c_rh log(1 + hours) + w_rh log(1 + weight))
     h'_v = LeakyReLU(norm(W_o concat_h(W_vh sum_u a_u g_rh (x_u + rho_r)) + W_s x_v + bias))
 
-W_q, W_o, W_s and bias belong to the node type of v; rho, g, b, c and w to the relation; W_k and W_v to the layer. With
-`mean` a_u is 1 / neighbours, there is one head, and W_v is left out (GraphSAGE, Hamilton et al. 2017). The inner width
-of keys and values is `multiplier` times the outer one.
+W_q, W_o, W_s and bias belong to the node type of v; rho, g, b, c and w to the relation; W_k and W_v to the layer, so that
+keys and values are one product per item and the relation's part, W_k rho_r, one per relation. With `mean` a_u is
+1 / neighbours, there is one head, and W_v is left out (GraphSAGE, Hamilton et al. 2017). The inner width of keys and
+values is `multiplier` times the outer one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.linear import TypedLinear, alike, project
 from star_platform.gnn.neighbours import neighbour_attention, neighbour_mean, own_rows
-from star_platform.gnn.precision import layer_norm
+from star_platform.gnn.precision import layer_norm, matmul
 from star_platform.gnn.trees import BlockTensors
 
 MASKED = -1e9
 NEGATIVE_SLOPE = 0.2
-
-
-def alike(count: int, width: int, out: int) -> Tensor:
-    """`[count, width, out]` identities, repeated or cut to shape, with a little noise: the start of every projection.
-
-    So nodes of all types and messages of all relations share one space from the first step, and two nodes that
-    have something in common, a text or a neighbour, begin with a positive dot product.
-    """
-    copies = -(-max(width, out) // min(width, out))
-    eye = torch.eye(min(width, out))
-    start = eye.repeat(1, copies)[:, :out] if out >= width else eye.repeat(copies, 1)[:width] / copies
-    noisy: Tensor = start.repeat(count, 1, 1) + torch.randn(count, width, out) * (0.1 * width**-0.5)
-    return noisy
-
-
-class TypedLinear(nn.Module):
-    """A bias-free projection per node type, over rows sorted by type."""
-
-    def __init__(self, num_types: int, width: int, out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(alike(num_types, width, out))
-
-    def forward(self, rows: Tensor, slices: Sequence[int], bias: Tensor | None = None) -> Tensor:
-        """`[n, out]` of rows `[n, width]`, in their dtype; the rows of type t are `slices[t]:slices[t + 1]`.
-
-        `bias`: `[num_types, out]`.
-        """
-        weights = self.weight.to(rows.dtype).unbind()
-        shifts = None if bias is None else bias.to(rows.dtype).unbind()
-        segments = torch.split(rows, [last - first for first, last in pairwise(slices)])  # whose gradient is one `cat`
-        parts = [
-            part @ weights[t] if shifts is None else torch.addmm(shifts[t], part, weights[t])
-            for t, part in enumerate(segments)
-            if len(part)
-        ]
-        return torch.cat(parts) if parts else rows.new_zeros(0, self.weight.shape[2])
 
 
 class Layer(nn.Module):
@@ -77,6 +42,7 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(types, dim))
         if relations:
             inner = dim * (1 if self.mean else config.multiplier)
+            self.scale = (inner // self.heads) ** -0.5
             self.rho = nn.Parameter(torch.zeros(relations, dim))
             self.output = TypedLinear(types, inner, dim)
             # What a relation does to values and scores. Terms for which a layer has no use stay 0 and are not learned.
@@ -92,23 +58,18 @@ class Layer(nn.Module):
             self.register_buffer("used", used, persistent=False)
             if not self.mean:
                 self.query = TypedLinear(types, dim, inner)
-                width = inner // self.heads
-                self.key = nn.Parameter(
-                    alike(1, dim, inner)[0].view(dim, self.heads, width).permute(1, 2, 0).contiguous()
-                )
-                self.value = nn.Parameter(
-                    alike(1, dim, inner)[0].view(dim, self.heads, width).transpose(0, 1).contiguous()
-                )
+                self.key_value = nn.Parameter(torch.cat([alike(1, dim, inner)[0], alike(1, dim, inner)[0]], dim=1))
         self.norm = _norm(config.norm, dim) if not last else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden: Tensor, block: BlockTensors | None, slices: Sequence[int]) -> Tensor:
         """`[n, dim]` for the items of a hop, from `hidden [m, dim]` of the next-deeper hop; float32 or bfloat16."""
         itself, rest = (hidden, hidden) if block is None else own_rows(hidden, block.self_positions)
-        out: Tensor = self.own(itself, slices, self.bias)
-        if block is not None and self.relations:
+        if block is None or not self.relations:
+            out = project([itself], [self.own], slices, self.bias)
+        else:
             taken = self._mean(rest, block) if self.mean else self._attended(itself, rest, block, slices)
-            out = out + self.output(taken, slices)
+            out = project([itself, taken], [self.own, self.output], slices, self.bias)
         if self.last:
             return out
         normed = layer_norm(out, self.norm) if isinstance(self.norm, nn.LayerNorm) else self.norm(out)
@@ -116,16 +77,14 @@ class Layer(nn.Module):
         return activated
 
     def _mean(self, hidden: Tensor, block: BlockTensors) -> Tensor:
-        return neighbour_mean(hidden, self.rho, self.terms[0, :, 0], block)[0]
+        return neighbour_mean(hidden, self.rho, self.terms[0, :, 0], block)
 
     def _attended(self, itself: Tensor, hidden: Tensor, block: BlockTensors, slices: Sequence[int]) -> Tensor:
-        """The weighted sum of neighbour values, heads side by side: `[n, inner]`."""
-        n, width = len(itself), self.value.shape[2]
-        query = self.query(itself, slices).view(n, self.heads, width).transpose(0, 1)
-        absorbed = torch.bmm(query, self.key.to(hidden.dtype))
-        sums = neighbour_attention(hidden, absorbed, self.rho, self.terms * self.used, block, width**-0.5)
-        values = torch.bmm(sums, self.value.to(hidden.dtype))
-        return values.transpose(0, 1).reshape(n, -1)
+        """The weighted sums of neighbour values, heads side by side: `[n, inner]`."""
+        query = project([itself], [self.query], slices)
+        keys_values = matmul(hidden, self.key_value, "bf16" if hidden.dtype == torch.bfloat16 else "float32")
+        shifts = self.rho @ self.key_value
+        return neighbour_attention(keys_values, query, shifts, self.terms * self.used, block, self.scale)
 
 
 def _norm(kind: str, dim: int) -> nn.Module:

@@ -27,7 +27,7 @@ from star_platform.graph.storage import EdgeType, Graph
 from star_platform.planning.canonical import digest
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)

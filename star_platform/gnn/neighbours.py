@@ -1,16 +1,14 @@
 """What a node takes from its neighbours, as differentiable functions over a block of sampled edges.
 
-The keys' projection is absorbed into the query, q . (W_k y) = (W_k' q) . y, and the values' is applied after the sum:
-neighbours are never projected per edge or per head, and scores, softmax and weighted sum are one pass over the edges
-(reference/training_speed, lessons 3 and 4). On other devices than the CPU the same function runs on torch's own
+Scores, softmax and weighted sum are one pass over the edges, and keys and values are projected once per item, not per
+edge (reference/training_speed, lessons 3 and 4). On other devices than the CPU the same function runs on torch's own
 segment sums, `attend_by_segments`, which is also what tests compare the kernels with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,12 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn import _attention_kernels as kernels
+from star_platform.gnn.buffers import as_array, at_once
 from star_platform.gnn.trees import BlockTensors
 
 PIECES = 16
-"""Destinations are done in so many pieces, whatever the number of threads: sums over pieces are always the same."""
-_COLUMNS = 32
-"""Fewest columns that a thread of `scatter` takes: two cache lines."""
+"""Items are done in so many pieces, whatever the number of threads: sums over pieces are always the same."""
 
 
 def own_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,49 +35,50 @@ def own_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     return found
 
 
-def neighbour_attention(x: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float) -> Tensor:
-    """The weighted sums of messages.
+def neighbour_attention(kv: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float) -> Tensor:
+    """The weighted sums of values.
 
     Args:
-        x: `[m, D]` hidden states of the deeper hop, float32 or bfloat16.
-        q: `[heads, n, D]` absorbed queries, of x's dtype.
-        rho: float32 `[R, D]`, added to the hidden state of a neighbour by relation.
+        kv: `[m, 2 inner]` keys and values of the deeper hop's items, heads side by side; float32 or bfloat16.
+        q: `[n, inner]` queries, of kv's dtype.
+        rho: float32 `[R, 2 inner]`, added to the keys and values of a neighbour by relation.
         terms: float32 `[4, R, heads]`: gate of values, and bias, age and weight terms of scores.
         block: the edges.
         scale: of the products.
 
     Returns:
-        `[heads, n, D]`, of x's dtype, zero for an item without neighbours.
+        `[n, inner]`, of kv's dtype, zero for an item without neighbours.
     """
-    if x.device.type != "cpu":
-        return attend_by_segments(x, q, rho, terms, block, scale)
-    found: Tensor = _Attention.apply(x, q, rho, terms, block, scale)  # type: ignore[no-untyped-call]
+    if kv.device.type != "cpu":
+        return attend_by_segments(kv, q, rho, terms, block, scale)
+    found: Tensor = _Attention.apply(kv, q, rho, terms, block, scale)  # type: ignore[no-untyped-call]
     return found
 
 
 def neighbour_mean(x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
-    """The mean message `[1, n, D]`, values gated by relation (`gates` float32 `[R]`)."""
+    """The mean message `[n, D]`: x `[m, D]` plus `rho [R, D]`, gated by relation (`gates` float32 `[R]`)."""
     if x.device.type != "cpu":
         return mean_by_segments(x, rho, gates, block)
     found: Tensor = _Mean.apply(x, rho, gates, block)  # type: ignore[no-untyped-call]
     return found
 
 
-def attend_by_segments(x: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float) -> Tensor:
-    """`neighbour_attention` in torch operations, on any device; memory grows with edges times D."""
+def attend_by_segments(kv: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float) -> Tensor:
+    """`neighbour_attention` in torch operations, on any device; memory grows with edges times inner."""
     target, relation = _targets(block), block.relations.long()
-    messages = x.float()[block.neighbours.long()] + rho[relation]
-    scores = scale * torch.einsum("hed,ed->eh", q.float()[:, target], messages)
+    n, heads, width = len(q), terms.shape[2], q.shape[1] // terms.shape[2]
+    messages = kv.float()[block.neighbours.long()] + rho[relation]
+    keys, values = messages.view(len(messages), 2, heads, width).unbind(1)
+    scores = scale * torch.einsum("ehd,ehd->eh", q.float().view(n, heads, width)[target], keys)
     scores = scores + terms[1, relation] + terms[2, relation] * block.ages.unsqueeze(1)
     if block.weights is not None:
         scores = scores + terms[3, relation] * block.weights.unsqueeze(1)
-    n, heads = len(block.indptr) - 1, q.shape[0]
     index = target.unsqueeze(1).expand(-1, heads)
     most = scores.new_full((n, heads), -torch.inf).scatter_reduce(0, index, scores.detach(), "amax")
     powers = (scores - most[target]).exp()
     shares = powers / powers.new_zeros(n, heads).index_add(0, target, powers)[target]
-    gated = (shares * terms[0, relation]).T.unsqueeze(2) * messages
-    return messages.new_zeros(heads, n, x.shape[1]).index_add(1, target, gated).to(x.dtype)
+    gated = (shares * terms[0, relation]).unsqueeze(2) * values
+    return messages.new_zeros(n, q.shape[1]).index_add(0, target, gated.flatten(1)).to(kv.dtype)
 
 
 def mean_by_segments(x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
@@ -89,7 +87,7 @@ def mean_by_segments(x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors)
     messages = (x.float()[block.neighbours.long()] + rho[relation]) * gates[relation].unsqueeze(1)
     counts = block.indptr.diff().clamp(min=1).unsqueeze(1)
     total = messages.new_zeros(len(counts), x.shape[1]).index_add(0, target, messages)
-    return (total / counts).unsqueeze(0).to(x.dtype)
+    return (total / counts).to(x.dtype)
 
 
 def _targets(block: BlockTensors) -> Tensor:
@@ -100,66 +98,59 @@ class _OwnRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(positions)
-        return x[positions], x.view_as(x)
+        return x.index_select(0, positions), x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (positions,), (own, dx) = ctx.saved_tensors, grads
-        dx[positions] += own  # dx was made for nobody else, by the functions below
+        if dx.device.type == "cpu":  # dx was made for nobody else: by a product, or by `_Mean`
+            kernels.add_rows(as_array(own.contiguous()), positions.numpy(), as_array(dx))
+        else:
+            dx[positions] += own
         return dx, None
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float
+        ctx: Any, kv: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float
     ) -> Tensor:
-        edges = _edges(block)
-        q = q.contiguous()
-        sums = torch.empty_like(q)
-        shares = torch.empty(len(block.neighbours), q.shape[0])
-        given: tuple[Any, ...] = (array(x), array(q), array(rho), array(terms), *edges, np.float32(scale))
-        out: tuple[Any, ...] = (array(shares), array(sums))
-        _over_destinations(block, lambda first, last, _: kernels.attend(first, last, *given, *out))
-        ctx.save_for_backward(x, q, rho, terms, shares)
+        kv, q = kv.contiguous(), q.contiguous()
+        sums, shares = torch.empty_like(q), torch.empty(len(block.neighbours), terms.shape[2])
+        given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *_edges(block), np.float32(scale))
+        out = (as_array(shares), as_array(sums))
+        _in_pieces(block.indptr.numpy(), lambda first, last, _: kernels.attend(first, last, *given, *out))
+        ctx.save_for_backward(kv, q, rho, terms, shares)
         ctx.block, ctx.scale = block, scale
         return sums
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, q, rho, terms, shares = ctx.saved_tensors
-        block, edges = ctx.block, _edges(ctx.block)
-        ds = grads[0].contiguous()
+        kv, q, rho, terms, shares = ctx.saved_tensors
+        edges, ds = _edges(ctx.block), grads[0].contiguous()
         dq, factors, pulls = torch.empty_like(q), shares.clone(), torch.empty_like(shares)
-        parts, sums = torch.zeros(PIECES, *terms.shape), q.new_zeros(2, *q.shape[:2], len(rho))
-        given: tuple[Any, ...] = (
-            array(x),
-            array(q),
-            array(rho),
-            array(terms),
-            *edges,
-            np.float32(ctx.scale),
-            array(factors),
-            array(ds),
-        )
-        _over_destinations(
-            block,
+        drho, dterms = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *terms.shape)
+        given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *edges, np.float32(ctx.scale))
+        passed = (as_array(factors), as_array(ds), as_array(dq), as_array(pulls))
+        _in_pieces(
+            edges[0],
             lambda first, last, piece: kernels.attend_backward(
-                first, last, *given, array(dq), array(pulls), array(sums), array(parts[piece])
+                first, last, *given, *passed, as_array(drho[piece]), as_array(dterms[piece])
             ),
         )
-        passed: tuple[Any, ...] = (array(q), array(ds), array(factors), array(pulls), *edges[:2])
-        dx = _scattered(x, lambda a, b, dx: kernels.scatter(a, b, *passed, dx))
-        drho = (torch.bmm(sums[0].transpose(1, 2), ds) + torch.bmm(sums[1].transpose(1, 2), q)).float().sum(0)
-        return dx, dq, drho, parts.sum(0), None, None
+        dkv, by_source = torch.empty_like(kv), kernels.by_source(*edges[:2], len(kv))
+        back = (as_array(q), as_array(ds), as_array(factors), as_array(pulls), *by_source, as_array(dkv))
+        _in_pieces(by_source[0], lambda first, last, _: kernels.hand_back(first, last, *back))
+        return dkv, dq, drho.sum(0), dterms.sum(0), None, None
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
-        sums = x.new_empty(1, len(block.indptr) - 1, x.shape[1])
-        given: tuple[Any, ...] = (array(x), array(rho), array(gates), *_edges(block)[:3])
-        _over_destinations(block, lambda first, last, _: kernels.average(first, last, *given, array(sums)))
+        x = x.contiguous()
+        sums = x.new_empty(len(block.indptr) - 1, x.shape[1])
+        given = (as_array(x), as_array(rho), as_array(gates), *_edges(block)[:3], as_array(sums))
+        _in_pieces(block.indptr.numpy(), lambda first, last, _: kernels.average(first, last, *given))
         ctx.save_for_backward(x, rho, gates)
         ctx.block = block
         return sums
@@ -167,31 +158,19 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, rho, gates = ctx.saved_tensors
-        block, ds = ctx.block, grads[0].contiguous()
-        shares, parts = torch.empty(len(block.neighbours), 1), torch.zeros(PIECES, *gates.shape)
-        sums = x.new_zeros(ds.shape[1], len(rho))
-        given: tuple[Any, ...] = (array(x), array(rho), array(gates), *_edges(block)[:3], array(ds), array(shares))
-        _over_destinations(
-            block,
-            lambda first, last, piece: kernels.average_backward(first, last, *given, array(sums), array(parts[piece])),
+        edges, ds, shares = _edges(ctx.block)[:3], grads[0].contiguous(), torch.empty(len(ctx.block.neighbours))
+        drho, dgates = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *gates.shape)
+        given = (as_array(x), as_array(rho), as_array(gates), *edges, as_array(ds), as_array(shares))
+        _in_pieces(
+            edges[0],
+            lambda first, last, piece: kernels.average_backward(
+                first, last, *given, as_array(drho[piece]), as_array(dgates[piece])
+            ),
         )
-        passed: tuple[Any, ...] = (array(ds), array(shares), *_edges(block)[:2])
-        dx = _scattered(x, lambda a, b, dx: kernels.scatter_mean(a, b, *passed, dx))
-        return dx, (sums.T @ ds[0]).float(), parts.sum(0), None
-
-
-def _scattered(x: Tensor, scatter: Callable[[int, int, NDArray[Any]], object]) -> Tensor:
-    """The gradient of x, in ranges of columns: `scatter(begin, end, dx)`."""
-    width, dx = x.shape[1], torch.zeros(x.shape)
-    cuts = np.linspace(0, width, min(torch.get_num_threads(), max(1, width // _COLUMNS)) + 1).astype(np.int64)
-    _at_once([partial(scatter, int(a), int(b), array(dx)) for a, b in pairwise(cuts)])
-    return dx.to(x.dtype)
-
-
-def array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's memory as an array; bfloat16 as uint16."""
-    tensor = tensor.detach()
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        dx, by_source = torch.empty_like(x), kernels.by_source(*edges[:2], len(x))
+        back = (as_array(ds), as_array(shares), *by_source, as_array(dx))
+        _in_pieces(by_source[0], lambda first, last, _: kernels.hand_back_mean(first, last, *back))
+        return dx, drho.sum(0), dgates.sum(0), None
 
 
 def _edges(block: BlockTensors) -> tuple[NDArray[Any], ...]:
@@ -199,25 +178,10 @@ def _edges(block: BlockTensors) -> tuple[NDArray[Any], ...]:
     return block.indptr.numpy(), block.neighbours.numpy(), block.relations.numpy(), block.ages.numpy(), weights
 
 
-def _over_destinations(block: BlockTensors, work: Callable[[int, int, int], object]) -> None:
-    """`work(first, last, piece)` on `PIECES` ranges of destinations with about as many edges, on torch's threads."""
-    indptr = block.indptr.numpy()
+def _in_pieces(indptr: NDArray[Any], work: Callable[[int, int, int], object]) -> None:
+    """`work(first, last, piece)` on `PIECES` ranges of items with about as many edges, on torch's threads."""
     wanted = np.linspace(0, indptr[-1] + len(indptr) - 1, PIECES + 1)
     cuts = np.searchsorted(indptr + np.arange(len(indptr)), wanted)  # an item costs as much as an edge
     cuts[-1] = len(indptr) - 1
-    _at_once([partial(work, int(a), int(b), piece) for piece, (a, b) in enumerate(pairwise(cuts)) if a < b])
-
-
-def _at_once(tasks: Sequence[Callable[[], object]]) -> None:
-    threads = torch.get_num_threads()
-    if threads == 1 or len(tasks) == 1:
-        for task in tasks:
-            task()
-        return
-    for done in [_pool(threads).submit(task) for task in tasks]:
-        done.result()
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="attention")
+    tasks = [partial(work, int(a), int(b), piece) for piece, (a, b) in enumerate(pairwise(cuts)) if a < b]
+    at_once(tasks, torch.get_num_threads())

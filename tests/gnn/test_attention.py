@@ -9,8 +9,9 @@ from torch import Tensor
 
 from star_platform.gnn import _attention_kernels as kernels
 from star_platform.gnn import runtime
-from star_platform.gnn.attention import Layer, TypedLinear, alike
+from star_platform.gnn.attention import Layer
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.linear import TypedLinear, alike, project
 from star_platform.gnn.neighbours import (
     attend_by_segments,
     mean_by_segments,
@@ -48,8 +49,9 @@ def random_block(seed: int, n: int, m: int, edges: int, relations: int, *, weigh
 
 
 def leaves(seed: int, n: int, m: int, width: int, relations: int, heads: int) -> list[Tensor]:
-    make = torch.Generator().manual_seed(seed)
-    shapes = (m, width), (heads, n, width), (relations, width), (4, relations, heads)
+    """kv, q, rho and terms; `width` is that of a head."""
+    make, inner = torch.Generator().manual_seed(seed), heads * width
+    shapes = (m, 2 * inner), (n, inner), (relations, 2 * inner), (4, relations, heads)
     return [torch.randn(shape, generator=make).requires_grad_() for shape in shapes]
 
 
@@ -69,35 +71,35 @@ def test_the_kernels_agree_with_torch_in_values_and_gradients(
     m = n + 5
     b = random_block(seed, n, m, edges, relations, weights=weights)
     inputs = leaves(seed, n, m, width, relations, heads)
-    x, q, rho, terms = inputs
+    kv, q, rho, terms = inputs
     make = torch.Generator().manual_seed(seed + 1)
-    ds, down = torch.randn(heads, n, width, generator=make), torch.randn(n, width, generator=make)
+    ds, down = torch.randn(q.shape, generator=make), torch.randn(n, kv.shape[1], generator=make)
 
-    own, rest = own_rows(x, b.self_positions)
+    own, rest = own_rows(kv, b.self_positions)
     ours = neighbour_attention(rest, q, rho, terms, b, 0.3)
     mine = torch.autograd.grad((ours * ds).sum() + (own * down).sum(), inputs)
-    theirs = attend_by_segments(x, q, rho, terms, b, 0.3)
-    reference = torch.autograd.grad((theirs * ds).sum() + (x[b.self_positions] * down).sum(), inputs)
+    theirs = attend_by_segments(kv, q, rho, terms, b, 0.3)
+    reference = torch.autograd.grad((theirs * ds).sum() + (kv[b.self_positions] * down).sum(), inputs)
     assert torch.allclose(ours, theirs, atol=1e-5)
     for one, other in zip(mine, reference, strict=True):
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
     gates = terms.detach()[0, :, 0].clone().requires_grad_()
-    ours, theirs = neighbour_mean(x, rho, gates, b), mean_by_segments(x, rho, gates, b)
+    ours, theirs = neighbour_mean(kv, rho, gates, b), mean_by_segments(kv, rho, gates, b)
     assert torch.allclose(ours, theirs, atol=1e-5)
-    pulled = [torch.autograd.grad((each * ds[:1]).sum(), [x, rho, gates]) for each in (ours, theirs)]
+    pulled = [torch.autograd.grad((each * down).sum(), [kv, rho, gates]) for each in (ours, theirs)]
     for one, other in zip(*pulled, strict=True):
         assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_bfloat16_rounds_what_float32_gives() -> None:
     b = random_block(1, 30, 40, 150, 3)
-    x, q, rho, terms = leaves(1, 30, 40, 24, 3, 4)
-    low = [each.detach().bfloat16().requires_grad_() for each in (x, q)]
+    kv, q, rho, terms = leaves(1, 30, 40, 24, 3, 4)
+    low = [each.detach().bfloat16().requires_grad_() for each in (kv, q)]
     high = [each.detach().float().requires_grad_() for each in low]
     made = [neighbour_attention(*pair, rho, terms, b, 0.3) for pair in (low, high)]
     assert torch.equal(made[0], made[1].bfloat16())
-    ds = torch.randn(4, 30, 24).bfloat16()
+    ds = torch.randn(30, 96).bfloat16()
     pulled = [
         torch.autograd.grad((each * ds).sum(), [*pair, rho]) for each, pair in zip(made, (low, high), strict=True)
     ]
@@ -112,7 +114,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads() -> None:
         inputs = leaves(2, 300, 400, 96, 4, 4)
         with runtime.torch_threads(threads):
             out = neighbour_attention(*inputs, b, 0.1)
-            results.append([out, *torch.autograd.grad((out * out.detach()).sum(), inputs[:2])])
+            results.append([out, *torch.autograd.grad((out * out.detach()).sum(), inputs)])
     assert all(torch.equal(a, c) for other in results[1:] for a, c in zip(results[0], other, strict=True))
 
 
@@ -125,8 +127,7 @@ def test_a_hand_worked_vector() -> None:
     with torch.no_grad():
         for typed in (layer.own, layer.query, layer.output):
             typed.weight.copy_(torch.eye(2)[None])
-        layer.key.copy_(torch.eye(2)[None])
-        layer.value.copy_(torch.eye(2)[None])
+        layer.key_value.copy_(torch.cat([torch.eye(2), torch.eye(2)], dim=1))
     hidden = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     b = block([[(1, 0), (2, 0)]], 3, weights=False)
     assert torch.allclose(layer(hidden, b, (0, 1)), torch.tensor([[1.66976, 0.66048]]), atol=1e-5)
@@ -143,18 +144,21 @@ def dense_reference(layer: Layer, hidden: Tensor, b: BlockTensors, slices: tuple
         edges = range(int(b.indptr[i]), int(b.indptr[i + 1]))
         heads = []
         for h in range(layer.heads):
-            width = p["value"].shape[2]
-            query = (own @ p["query.weight"][t])[h * width : (h + 1) * width]
+            inner = p["key_value"].shape[1] // 2
+            width = inner // layer.heads
+            here = slice(h * width, (h + 1) * width)
+            keys, weights_of_values = p["key_value"][:, here], p["key_value"][:, inner:][:, here]
+            query = (own @ p["query.weight"][t])[here]
             scores, values = [], []
             for e in edges:
                 r = int(b.relations[e])
                 message = x[int(b.neighbours[e])] + p["rho"][r]
-                score = query @ (p["key"][h] @ message) / np.sqrt(width) + p["terms"][1, r, h]
+                score = query @ (message @ keys) / np.sqrt(width) + p["terms"][1, r, h]
                 score += p["terms"][2, r, h] * float(b.ages[e])
                 if b.weights is not None:
                     score += p["terms"][3, r, h] * float(b.weights[e])
                 scores.append(score)
-                values.append(p["terms"][0, r, h] * message @ p["value"][h])
+                values.append(p["terms"][0, r, h] * message @ weights_of_values)
             if not len(edges):
                 heads.append(np.zeros(width))
                 continue
@@ -227,13 +231,20 @@ def test_projections_start_near_the_identity_of_their_shape(width: int, out: int
     assert torch.allclose(start, expected, atol=0.05)
 
 
-def test_typed_linear_with_empty_segments() -> None:
-    linear = TypedLinear(4, 3, 2)
-    rows = torch.randn(5, 3)
-    out = linear(rows, (0, 0, 2, 2, 5), torch.ones(4, 2))
-    expected = torch.cat([rows[:2] @ linear.weight[1], rows[2:] @ linear.weight[3]]) + 1
+def test_projections_by_type_are_products_of_each_segment_in_values_and_gradients() -> None:
+    linears = [TypedLinear(4, 3, 2), TypedLinear(4, 5, 2)]
+    rows = [torch.randn(6, width, requires_grad=True) for width in (3, 5)]
+    bias, slices = torch.randn(4, 2, requires_grad=True), (0, 0, 2, 2, 6)  # two types without rows
+    one, other = (linear.weight for linear in linears)
+    out = project(rows, linears, slices, bias)
+    kinds = torch.tensor([1, 1, 3, 3, 3, 3])
+    expected = torch.einsum("ni,nio->no", rows[0], one[kinds]) + torch.einsum("ni,nio->no", rows[1], other[kinds])
+    expected = expected + bias[kinds]
     assert torch.allclose(out, expected, atol=1e-6)
-    assert linear(rows[:0], (0, 0, 0, 0, 0)).shape == (0, 2)
+    down, inputs = torch.randn(6, 2), [*rows, one, other, bias]
+    pulled = [torch.autograd.grad((each * down).sum(), inputs) for each in (out, expected)]
+    assert all(torch.allclose(mine, theirs, atol=1e-6) for mine, theirs in zip(*pulled, strict=True))
+    assert project([rows[0][:0]], linears[:1], (0, 0, 0, 0, 0)).shape == (0, 2)
 
 
 def test_a_layer_in_bfloat16_stays_there() -> None:
