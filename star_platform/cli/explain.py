@@ -16,6 +16,7 @@ ROOMS = (
     "registry",
     "graph",
     "text",
+    "text.finetune",
     "gnn",
     "evaluation",
     "compat",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from star_platform.errors import TextError
+from star_platform.text.finetune.config import FineTuneConfig
 
 TFIDF_SVD = "tfidf-svd"
 MINILM = "minilm"
@@ -50,6 +51,8 @@ class TextConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dim: Annotated[int, Field(ge=1, le=4096)] = 128
     """Of `tfidf-svd`; other encoders have the dim of their model."""
+    finetune: FineTuneConfig | None = None
+    """What `star-platform text finetune` learns from; a release does not read it."""
 
     def check_features(self, known: Iterable[str]) -> None:
         """Raise TextError T011 for a prompt or a limit of something that is no text feature: a typing error."""
