@@ -16,6 +16,7 @@ ROOMS = (
     "registry",
     "graph",
     "text",
+    "text.nearline",
     "text.finetune",
     "gnn",
     "evaluation",

@@ -1,0 +1,1 @@
+"""Texts that change between releases: change events in, vectors out, seconds later."""

@@ -1,0 +1,202 @@
+"""`text serve` on a project with a release: a real Feast, a real Redis, processes and signals."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+
+from star_platform.cli.app import main
+from star_platform.errors import ExitCode
+from star_platform.project import Project
+from star_platform.text.encoder import encode
+from star_platform.text.stage import fit_encoder
+from tests.publishing.stores import use_store
+from tests.release.conftest import FIRST, make_project
+
+from .world import START
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Path:
+    """r1 is active, its online store is Redis, its encoder is fitted on its own texts."""
+    root = tmp_path_factory.mktemp("serve") / "market"
+    project = make_project(root)
+    use_store(project.feature_repo, "star-redis", redis_url, project=f"market_{secrets.token_hex(4)}")
+    assert project.release(only=FIRST) is not None
+    return root
+
+
+@pytest.fixture
+def market(released: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "market"
+    shutil.copytree(released, root)
+    return root
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as opened:
+        yield opened
+
+
+# All tests share one Feast project, so each has entities of its own.
+
+
+def send(client: redis.Redis, stream: str, *events: dict[str, Any]) -> None:
+    for event in events:
+        client.xadd(stream, {"event": json.dumps(event)})
+
+
+def headline(member: int, text: str, at: int = 0) -> dict[str, Any]:
+    fields = {"headline": text}
+    return {"feature": "member.headline", "entity": member, "event_time": START + at, "fields": fields}
+
+
+def served(root: Path, member: int) -> list[float] | None:
+    from feast import FeatureStore
+
+    store = FeatureStore(repo_path=str(root / "feature_repo" / "text"))
+    answer = store.get_online_features(["member_headline_text@v1:embedding"], [{"member_id": member}])
+    found: list[float] | None = answer.to_dict()["embedding"][0]
+    return found
+
+
+def expected(root: Path, text: str) -> np.ndarray[Any, Any]:
+    """By the encoder of the release."""
+    project = Project.open(root)
+    texts = [
+        project.store.open(item.kind, item.fingerprint)
+        for item in project.registry.artefacts(1)
+        if item.stage.startswith("texts/")
+    ]
+    return encode(fit_encoder(project.encoder, texts), [text])[0]
+
+
+def test_events_in_vectors_out(market: Path, client: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = f"events-{secrets.token_hex(4)}"
+    description = {
+        "feature": "job.description",
+        "entity": "job-000001",
+        "event_time": START,
+        "fields": {"description": "Nurse."},
+    }
+    bad = {"feature": "recruiter.bio", "entity": 1, "event_time": START, "text": "x"}
+    send(
+        client,
+        stream,
+        headline(1, "Data engineer"),
+        headline(1, "Data  engineer", 5),
+        description,
+        bad,
+        headline(100977, "Secret"),
+    )
+    arguments = ["text", "serve", "--project", str(market), "--stream", stream, "--until-empty", "--json"]
+    assert main(arguments) == ExitCode.OK
+    printed = capsys.readouterr()
+    record = json.loads(printed.out.splitlines()[-1])
+    assert (record["schema_version"], record["last"]) == (1, True)
+    assert {name: record[name] for name in ("changed", "unchanged", "refused", "dead", "waiting", "pending")} == {
+        "changed": 2,
+        "unchanged": 1,
+        "refused": 1,
+        "dead": 1,
+        "waiting": 0,
+        "pending": 0,
+    }
+    assert record["dead_by_code"] == {"T044": 1}
+    # 100977 has opted out in the tables that the release was made of
+    np.testing.assert_allclose(served(market, 1), expected(market, "Data engineer"), atol=1e-6)
+    assert served(market, 2) is None
+
+    send(client, stream, headline(1, "Data engineer", 9))  # a second start finds version 1, and the state in it
+    assert main([*arguments[:-1], "--once"]) == ExitCode.OK
+    assert "100 % skipped" in capsys.readouterr().out
+
+
+def test_a_release_leaves_near_line_vectors_alone(market: Path, client: redis.Redis) -> None:
+    stream = f"events-{secrets.token_hex(4)}"
+    send(client, stream, headline(30, "Nurse"))
+    arguments = ["text", "serve", "--project", str(market), "--stream", stream, "--until-empty"]
+    assert main(arguments) == ExitCode.OK
+    before = served(market, 30)
+    project = Project.open(market)
+    assert project.publisher.reconcile(project.feast_state())  # the folder was copied: sources have other paths
+    assert project.publisher.reconcile(project.feast_state()) == ()
+    assert before is not None
+    assert served(market, 30) == before
+
+
+def test_only_released_ids(market: Path, client: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = f"events-{secrets.token_hex(4)}"
+    send(client, stream, headline(100012, "Nurse"), headline(10**9, "Nurse"))
+    arguments = ["text", "serve", "--project", str(market), "--stream", stream, "--once", "--json", "--released-only"]
+    assert main(arguments) == ExitCode.OK
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (record["changed"], record["dead_by_code"]) == (1, {"T044": 1})
+
+
+def test_sigterm_ends_it_after_its_batch(market: Path, client: redis.Redis) -> None:
+    stream = f"events-{secrets.token_hex(4)}"
+    command = [sys.executable, "-m", "star_platform.cli.app", "text", "serve", "--project", str(market)]
+    command += ["--stream", stream, "--worker", "w1", "--metrics-port", "0", "--json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            told = ""
+            while "reads" not in told:
+                told += process.stderr.readline()
+                assert process.poll() is None, told
+            send(client, stream, *[headline(200 + number, f"Nurse {number}") for number in range(20)])
+            until = time.monotonic() + 60
+            while (
+                client.xpending(stream, "star-text")["pending"]
+                or client.xinfo_groups(stream)[0]["last-delivered-id"] == b"0-0"
+            ):
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            address = re.search(r"http://\S+", told)
+            assert address is not None
+            with urllib.request.urlopen(address[0]) as answer:
+                text = answer.read().decode()
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == ExitCode.OK
+    assert json.loads(out.splitlines()[-1])["changed"] == 20
+    assert re.search(r'star_text_events_total\{outcome="changed"\} [1-9]', text)
+    assert client.xinfo_consumers(stream, "star-text") == []
+
+
+def test_it_needs_redis_as_online_store(tmp_path: Path, released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "market"
+    shutil.copytree(released, root)
+    use_store(root / "feature_repo", "star-sqlite")
+    assert main(["text", "serve", "--project", str(root), "--once"]) == ExitCode.FAILURE
+    assert "T049" in capsys.readouterr().err
+
+
+def test_it_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "new"), "--name", "new"]) == ExitCode.OK
+    assert main(["text", "serve", "--project", str(tmp_path / "new"), "--once"]) == ExitCode.FAILURE
+    assert "R022" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("span", ["two", "2", "-1s", "2 fortnights"])
+def test_spans_have_a_unit(span: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["text", "serve", "--latency-target", span]) == ExitCode.USAGE
+    assert "T055" in capsys.readouterr().err
