@@ -72,9 +72,12 @@ class Layer(nn.Module):
             out = project([itself, taken], [self.own, self.output], slices, self.bias)
         if self.last:
             return out
-        normed = layer_norm(out, self.norm) if isinstance(self.norm, nn.LayerNorm) else self.norm(out)
-        activated: Tensor = self.dropout(functional.leaky_relu(normed, NEGATIVE_SLOPE))
-        return activated
+        if isinstance(self.norm, nn.LayerNorm):
+            out = layer_norm(out, self.norm, NEGATIVE_SLOPE)
+        else:
+            out = functional.leaky_relu(self.norm(out), NEGATIVE_SLOPE)
+        dropped: Tensor = self.dropout(out)
+        return dropped
 
     def _mean(self, hidden: Tensor, block: BlockTensors) -> Tensor:
         return neighbour_mean(hidden, self.rho, self.terms[0, :, 0], block)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.precision import Precision, matmul
 
 CHUNK = 1 << 24
 """Numbers of the hidden layer of `mlp` that exist at a time: 64 MiB."""
@@ -45,8 +46,10 @@ class Decoder(PairDecoder):
     published vectors, which is all that a reader of them has. With vectors of length 1 it is the cosine.
     """
 
-    def __init__(self, dim: int, *, cosine: bool) -> None:
+    def __init__(self, dim: int, *, cosine: bool, precision: Precision = "float32") -> None:
+        """`precision`: of the products of all pairs in training; scores that are compared stay float32."""
         super().__init__()
+        self.precision: Precision = precision
         self.log_scale = nn.Parameter(torch.tensor(5.0 if cosine else dim**-0.5).log())
         self.bias = nn.Parameter(torch.zeros(()))
 
@@ -59,7 +62,7 @@ class Decoder(PairDecoder):
         return logits
 
     def all_pairs(self, src: Tensor, dst: Tensor) -> Tensor:
-        logits: Tensor = self(src @ dst.T)
+        logits: Tensor = self(matmul(src, dst.T, self.precision if self.training else "float32").float())
         return logits
 
 
@@ -125,4 +128,4 @@ def decoder_for(config: TrainingConfig) -> PairDecoder:
         return HadamardDecoder(config.dim)
     if config.decoder == "mlp":
         return MlpDecoder(config.dim)
-    return Decoder(config.dim, cosine=config.decoder == "cosine")
+    return Decoder(config.dim, cosine=config.decoder == "cosine", precision=config.precision)

@@ -1,7 +1,7 @@
-"""Layer norm in one pass over the rows each way, of float32 or bfloat16, with sums in float32.
+"""Layer norm and LeakyReLU in one pass over the rows each way, of float32 or bfloat16, with sums in float32.
 
     h = (x - mean) / sqrt(var + eps)        y = w h + b        (Ba, Kiros, Hinton 2016)
-    dx = (w g - <w g> - h <w g h>) / sqrt(var + eps)           <.> the mean over a row
+    dx = (w g - <w g> - h <w g h>) / sqrt(var + eps)           <.> the mean over a row, g the gradient of y
 
 The input encoders have a row for each sampled node, so the norm moves as much memory as their product.
 """
@@ -24,37 +24,37 @@ PIECES = 16
 """Rows are done in so many pieces whatever the number of threads: sums over pieces are always the same."""
 
 
-def norm_rows(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """`[..., d]` of x `[..., d]` on the CPU, in its dtype; weight and bias float32 `[d]`."""
-    found: Tensor = _Norm.apply(x, weight, bias, eps)  # type: ignore[no-untyped-call]
+def norm_rows(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float = 1.0) -> Tensor:
+    """`[..., d]` of x `[..., d]` on the CPU, in its dtype; weight and bias float32 `[d]`.
+
+    `slope`: of the LeakyReLU that follows, at values below 0; 1 for none.
+    """
+    found: Tensor = _Norm.apply(x, weight, bias, eps, slope)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
         x = x.contiguous()
         rows, out = x.view(-1, x.shape[-1]), torch.empty_like(x)
-        given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps))
+        given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps), np.float32(slope))
         _in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out.view(rows.shape))))
-        ctx.save_for_backward(x, weight)
-        ctx.eps = eps
+        ctx.save_for_backward(x, weight, bias)
+        ctx.eps, ctx.slope = eps, slope
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        x, weight, bias = ctx.saved_tensors
         grad, dx = grads[0].contiguous(), torch.empty_like(x)
         width = x.shape[-1]
         parts = torch.zeros(PIECES, 2, width)
         given = [as_array(each.view(-1, width)) for each in (x, grad, dx)]
-        held = as_array(parts)
-        _in_pieces(
-            len(given[0]),
-            lambda a, b, piece: _backward(a, b, *given, as_array(weight), np.float32(ctx.eps), held[piece]),
-        )
+        held = (as_array(weight), as_array(bias), np.float32(ctx.eps), np.float32(ctx.slope))
+        _in_pieces(len(given[0]), lambda a, b, piece: _backward(a, b, *given, *held, as_array(parts[piece])))
         total = parts.sum(0)
-        return dx, total[0], total[1], None
+        return dx, total[0], total[1], None, None
 
 
 def _in_pieces(count: int, work: Any) -> None:
@@ -87,6 +87,7 @@ def _forward(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     eps: np.float32,
+    slope: np.float32,
     out: NDArray[Any],
 ) -> None:
     """Rows `first .. last` of `out`."""
@@ -96,7 +97,8 @@ def _forward(
         mean, scale = _moments(x[i], row, eps)
         target = out[i]
         for j in range(width):
-            put(target, j, (row[j] - mean) * scale * weight[j] + bias[j])
+            value = (row[j] - mean) * scale * weight[j] + bias[j]
+            put(target, j, value if value > 0 else slope * value)
 
 
 @fast_kernel
@@ -107,7 +109,9 @@ def _backward(
     grad: NDArray[Any],
     dx: NDArray[Any],
     weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
     eps: np.float32,
+    slope: np.float32,
     sums: NDArray[np.float32],
 ) -> None:
     """Rows `first .. last` of `dx`; into `sums [2, d]` their part of the gradients of weight and bias."""
@@ -121,6 +125,8 @@ def _backward(
         for j in range(width):
             row[j] = (row[j] - mean) * scale
             pull[j] = get(source, j)
+        for j in range(width):
+            pull[j] *= np.float32(1.0) if row[j] * weight[j] + bias[j] > 0 else slope
         for j in range(width):
             by_weight[j] += pull[j] * row[j]
         one, two = np.float32(0.0), np.float32(0.0)

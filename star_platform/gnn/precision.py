@@ -38,11 +38,12 @@ def matmul(x: Tensor, weight: Tensor, precision: Precision) -> Tensor:
     return rounded
 
 
-def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """`norm(x)` in the dtype of x `[..., d]`, with its statistics in float32."""
+def layer_norm(x: Tensor, norm: nn.LayerNorm, slope: float = 1.0) -> Tensor:
+    """LeakyReLU of `norm(x)` in the dtype of x `[..., d]`, with statistics in float32; slope 1 leaves it out."""
     if x.device.type == "cpu":
-        return norm_rows(x, norm.weight, norm.bias, norm.eps)
-    return functional.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(x.dtype)
+        return norm_rows(x, norm.weight, norm.bias, norm.eps, slope)
+    normed = functional.layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return functional.leaky_relu(normed, slope).to(x.dtype)
 
 
 class _Bf16Matmul(torch.autograd.Function):

@@ -118,9 +118,10 @@ def test_products_in_float32_are_exact() -> None:
     assert torch.equal(matmul(x.bfloat16(), weight, "float32"), x.bfloat16().float() @ weight)
 
 
+@pytest.mark.parametrize("slope", [1.0, 0.2])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", [(1, 5), (3, 40, 16), (1001, 200), (0, 8)])
-def test_norms_and_their_gradients_are_those_of_torch(shape: tuple[int, ...], threads: int) -> None:
+def test_norms_and_their_gradients_are_those_of_torch(shape: tuple[int, ...], threads: int, slope: float) -> None:
     torch.manual_seed(0)
     norm = torch.nn.LayerNorm(shape[-1])
     with torch.no_grad():
@@ -129,9 +130,9 @@ def test_norms_and_their_gradients_are_those_of_torch(shape: tuple[int, ...], th
     x, grad = (3 * torch.randn(shape) + 1).requires_grad_(), torch.randn(shape)
     wanted = [x, norm.weight, norm.bias]
     with torch_threads(threads):
-        out = layer_norm(x, norm)
+        out = layer_norm(x, norm, slope)
         found = torch.autograd.grad(out, wanted, grad)
-    expected = norm(x)
+    expected = torch.nn.functional.leaky_relu(norm(x), slope)
     assert torch.allclose(out, expected, atol=1e-5)
     for ours, theirs in zip(found, torch.autograd.grad(expected, wanted, grad), strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
