@@ -1,5 +1,7 @@
 """Length-sorted batches within a token budget, such that companions never change a text's vector.
 
+Where a model is computed without padding (`packed`), a batch is any texts within the budget. Else:
+
 Padding a text to another length changes the last bits of its vector: the sums of attention then run over another
 number of (masked) terms. So a text is always padded to the same length, the next step of a fixed ladder above its own
 length, and a batch holds texts of one step only. Everything else about a batch, its size and the order of its rows,
@@ -19,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-LADDER_VERSION = 1
-"""Raised with every change of `padded_lengths`; it enters every encoder fingerprint."""
+LADDER_VERSION = 2
+"""Raised with every change of how texts share batches that can change a bit; it enters every encoder fingerprint."""
 
 _STEPS = ((64, 8), (128, 16), (256, 32), (1024, 64))
 _LAST_STEP = 256
@@ -63,6 +65,19 @@ def plan(tokens: npt.NDArray[np.integer[Any]], budget: int, limit: int) -> Itera
         rows = max(1, budget // step)
         for first in range(start, end, rows):
             yield Batch(order[first : min(first + rows, end)], step)
+
+
+def plan_packed(tokens: npt.NDArray[np.integer[Any]], budget: int) -> Iterator[Batch]:
+    """As `plan`, for texts that lie end to end: equal lengths are neighbours, and `length` is the longest text's."""
+    lengths = np.asarray(tokens, np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    until = np.cumsum(lengths[order])
+    first = 0
+    while first < len(order):
+        before = int(until[first - 1]) if first else 0
+        end = max(first + 1, int(np.searchsorted(until, before + budget, side="right")))
+        yield Batch(order[first:end], int(lengths[order[first]]))
+        first = end
 
 
 def padding_share(tokens: npt.NDArray[np.integer[Any]], limit: int) -> float:

@@ -15,13 +15,15 @@ MINILM = "minilm"
 
 Pooling = Literal["mean", "cls", "last", "layer_mean_cls"]
 Precision = Literal["float32", "bfloat16", "int8"]
+INT8_VERSION = 1
+"""Raised with every change of how `int8` rounds; it enters the fingerprint."""
 
 
 class TextConfig(BaseModel):
     """Which model turns texts into vectors, and how it reads them.
 
     What changes a vector (model, revision, adapter, pooling, prompts, limits, truncate, precision, dim) enters the
-    encoder's fingerprint; what only changes speed (token_budget, device) does not.
+    encoder's fingerprint; what only changes speed (token_budget, threads, device) does not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +51,8 @@ class TextConfig(BaseModel):
     token_budget: Annotated[int, Field(ge=64)] = 4096
     """Tokens, padding included, of one batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Batches encoded at once on a CPU; all cores when absent. Vectors do not depend on it."""
     dim: Annotated[int, Field(ge=1, le=4096)] = 128
     """Of `tfidf-svd`; other encoders have the dim of their model."""
     finetune: FineTuneConfig | None = None

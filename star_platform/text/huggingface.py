@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from star_platform.planning.canonical import digest
-from star_platform.text.batching import LADDER_VERSION, plan
-from star_platform.text.config import Pooling, TextConfig
+from star_platform.text.batching import LADDER_VERSION, Batch, plan, plan_packed
+from star_platform.text.config import INT8_VERSION, Pooling, TextConfig
 from star_platform.text.encoder import EncodedBatch, EncoderKind
 from star_platform.text.models import ModelFolder
 from star_platform.text.normalise import NORMALISER_VERSION
 from star_platform.text.transformer import Transformer
+
+if TYPE_CHECKING:
+    from star_platform.text.packed import Packed
+
+_MIN_TOKENS = 16
+"""Of a batch, padding included: with fewer the CPU's libraries add in another order (see `packed`)."""
+_PACKED_BUDGET = 2048
+"""Tokens whose states stay close to a core: larger batches are slower, and need no fewer calls of attention."""
 
 
 class HuggingFaceEncoder:
@@ -55,7 +63,7 @@ class HuggingFaceEncoder:
                 "prompt": self._config.prompt,
                 "max_tokens": self.max_tokens,
                 "truncate": self._config.truncate,
-                "dtype": self._config.precision,
+                "dtype": self._dtype,
                 "normaliser": NORMALISER_VERSION,
                 "ladder": LADDER_VERSION,
                 **self._adapter(),
@@ -84,11 +92,32 @@ class HuggingFaceEncoder:
         return self
 
     def batches(self, texts: Sequence[str]) -> Iterator[EncodedBatch]:
+        import torch
+
+        from star_platform.text.workers import in_order
+
+        if not texts:
+            return
         ids, offsets = self._transformer.tokenise(texts, self._config.prompt, self.max_tokens)
+        _ = self._transformer.module  # loaded here, once, and not by every worker
         tokens = np.diff(offsets).astype(np.int32)
-        for batch in plan(tokens, self._config.token_budget, self.max_tokens):
+
+        def work(batch: Batch) -> EncodedBatch:
             rows = [ids[offsets[i] : offsets[i + 1]] for i in batch.positions.tolist()]
-            yield EncodedBatch(batch.positions, self.encode_tokens(rows, batch.length), tokens[batch.positions])
+            vectors = self.encode_packed(rows) if self._packed else self.encode_tokens(rows, batch.length)
+            return EncodedBatch(batch.positions, vectors, tokens[batch.positions])
+
+        on_cpu = self._transformer.device.type == "cpu"
+        workers = (self._config.threads or torch.get_num_threads()) if on_cpu else 1
+        yield from in_order(work, self._plan(tokens), workers)
+
+    def _plan(self, tokens: npt.NDArray[np.int32]) -> Iterator[Batch]:
+        budget = self._config.token_budget
+        if self._packed:
+            return plan_packed(tokens, min(budget, _PACKED_BUDGET))
+        if self._config.precision == "bfloat16" and self._transformer.device.type == "cpu":
+            budget = 1  # its sums depend on the shape of a batch, whatever the shape is: so every text is one
+        return plan(tokens, budget, self.max_tokens)
 
     def encode_tokens(
         self, rows: Sequence[npt.NDArray[np.int32]], length: int, *, side: Literal["left", "right"] = "right"
@@ -96,9 +125,29 @@ class HuggingFaceEncoder:
         """float32 `[b, dim]` of token rows, padded to `length` on the given side."""
         import torch
 
+        enough = [*rows, *[rows[0]] * (-(-_MIN_TOKENS // length) - len(rows))]
         with torch.inference_mode():
-            vectors = self._transformer.vectors(*self._transformer.padded(rows, length, side))
+            vectors = self._transformer.vectors(*self._transformer.padded(enough, length, side))[: len(rows)]
         return cast(npt.NDArray[np.float32], vectors.cpu().numpy())
+
+    def encode_packed(self, rows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
+        """float32 `[b, dim]` of token rows, without padding; only for a model that `packed` knows."""
+        import torch
+
+        if self._packed is None:
+            raise ValueError("this model is computed with padding")
+        with torch.inference_mode():
+            ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+            return cast(npt.NDArray[np.float32], self._packed.vectors(ids, [len(row) for row in rows]).numpy())
+
+    @property
+    def _packed(self) -> Packed | None:
+        return self._transformer.packed
+
+    @property
+    def _dtype(self) -> str:
+        precision = self._config.precision
+        return f"int8.{INT8_VERSION}" if precision == "int8" else precision
 
     def _adapter(self) -> dict[str, Any]:
         """Absent rather than empty without one, so that an encoder without an adapter keeps its fingerprint."""

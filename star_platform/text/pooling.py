@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from star_platform.errors import TextError
@@ -47,6 +48,29 @@ def pool(
         vectors = torch.stack([_take(layer, token).to(torch.float32) for layer in layers[1:]]).mean(0)
     else:
         vectors = _take(last, _first_token(mask) if how == "cls" else _last_token(mask)).to(torch.float32)
+    return _unit(vectors)
+
+
+def pool_packed(
+    last: torch.Tensor, layers: Sequence[torch.Tensor], lengths: Sequence[int], how: Pooling
+) -> torch.Tensor:
+    """As `pool`, of an encoder's texts laid end to end: states `[t, d]`, and how many tokens each text has."""
+    import torch
+
+    sizes = torch.tensor(lengths, device=last.device)
+    ends = sizes.cumsum(0)
+    if how == "mean":
+        vectors = torch.segment_reduce(last.to(torch.float32), "mean", lengths=sizes)
+    elif how == "layer_mean_cls":
+        vectors = torch.stack([layer[ends - sizes].to(torch.float32) for layer in layers[1:]]).mean(0)
+    else:
+        vectors = last[ends - (sizes if how == "cls" else 1)].to(torch.float32)
+    return _unit(vectors)
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    import torch
+
     vectors = torch.nn.functional.normalize(vectors, dim=-1)
     if not bool(torch.isfinite(vectors).all()):
         raise TextError("T006", "the encoder returned a vector that is not finite", hint="check the model's weights")

@@ -22,6 +22,8 @@ from star_platform.text.tokenising import Tokeniser
 if TYPE_CHECKING:
     import torch
 
+    from star_platform.text.packed import Packed
+
 _OWN_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer"}
 """Models that count positions from the padding id by themselves."""
 
@@ -90,12 +92,12 @@ class Transformer:
 
         wanted = self.config.device
         if wanted == "auto":
-            wanted = "cuda" if torch.cuda.is_available() else "cpu"
+            wanted = "cuda" if torch.cuda.is_available() and self.config.precision != "int8" else "cpu"
         return torch.device(wanted)
 
     @cached_property
     def module(self) -> torch.nn.Module:
-        """The loaded model without dropout, adapter merged; float32, or bfloat16 where star.yaml says so."""
+        """The loaded model without dropout, adapter merged; in the precision of star.yaml, so int8 has no gradient."""
         import torch
 
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
@@ -104,7 +106,18 @@ class Transformer:
             from star_platform.text.adapters import merged
 
             model = merged(model, self.folder.adapter)
+        if self.config.precision == "int8":
+            from star_platform.text.int8 import quantise
+
+            model = quantise(model)
         return model.to(self.device).eval()
+
+    @cached_property
+    def packed(self) -> Packed | None:
+        """The same model without padding, for inference on a CPU; None where it is of another kind."""
+        from star_platform.text.packed import Packed
+
+        return Packed(self) if Packed.fits(self) else None
 
     @cached_property
     def _takes_positions(self) -> bool:
