@@ -25,6 +25,28 @@ AHEAD = 6
 
 
 @fast_kernel
+def _bias(terms: Any, ages: Any, weights: Any, e: Any, r: Any, h: Any) -> Any:
+    """What is added to the product of query and key."""
+    found = terms[1, r, h] + terms[2, r, h] * ages[e]
+    return found + terms[3, r, h] * weights[e] if weights.size else found
+
+
+@fast_kernel
+def _softmax(scores: Any, low: Any, high: Any) -> None:
+    """In place, over the rows `low .. high` of each column."""
+    for h in range(scores.shape[1]):
+        most = np.float32(-np.inf)
+        for e in range(low, high):
+            most = max(most, scores[e, h])
+        total = np.float32(0.0)
+        for e in range(low, high):
+            scores[e, h] = np.exp(scores[e, h] - most)
+            total += scores[e, h]
+        for e in range(low, high):
+            scores[e, h] /= total
+
+
+@fast_kernel
 def attend(
     first: Any,
     last: Any,
@@ -79,20 +101,8 @@ def attend(
                 score = np.float32(0.0)
                 for j in range(width):
                     score += (get(key, j) + shift[j]) * asked[j]
-                score += terms[1, r, h] + terms[2, r, h] * ages[e]
-                if weights.size:
-                    score += terms[3, r, h] * weights[e]
-                shares[e, h] = score
-        for h in range(heads):  # softmax over the edges
-            most = np.float32(-np.inf)
-            for e in range(low, high):
-                most = max(most, shares[e, h])
-            mass = np.float32(0.0)
-            for e in range(low, high):
-                shares[e, h] = np.exp(shares[e, h] - most)
-                mass += shares[e, h]
-            for e in range(low, high):
-                shares[e, h] /= mass
+                shares[e, h] = score + _bias(terms, ages, weights, e, r, h)
+        _softmax(shares, low, high)
         for e in range(low, high):
             u, r = neighbours[e], relations[e]
             for h in range(heads):
@@ -107,7 +117,7 @@ def attend(
 
 
 @fast_kernel
-def attend_backward(
+def attend_backward(  # noqa: C901 - loops that are taken apart into functions of rows are no longer vectorised
     first: Any,
     last: Any,
     kv: Any,
@@ -307,9 +317,7 @@ def average_backward(
 
 
 @fast_kernel
-def hand_back_mean(
-    first: Any, last: Any, ds: Any, shares: Any, starts: Any, edges: Any, targets: Any, dx: Any
-) -> None:
+def hand_back_mean(first: Any, last: Any, ds: Any, shares: Any, starts: Any, edges: Any, targets: Any, dx: Any) -> None:
     """Rows `first .. last` of the gradient of x, from what `average_backward` left of each edge."""
     width = ds.shape[1]
     total = np.empty(width, np.float32)

@@ -6,8 +6,8 @@ and skip as in reference/graph_learning, section 2):
     a_u = softmax over u of (q_vh . W_kh (x_u + rho_r) / sqrt(d_h) + b_rh + c_rh log(1 + hours) + w_rh log(1 + weight))
     h'_v = LeakyReLU(norm(W_o concat_h(W_vh sum_u a_u g_rh (x_u + rho_r)) + W_s x_v + bias))
 
-W_q, W_o, W_s and bias belong to the node type of v; rho, g, b, c and w to the relation; W_k and W_v to the layer, so that
-keys and values are one product per item and the relation's part, W_k rho_r, one per relation. With `mean` a_u is
+W_q, W_o, W_s and bias belong to the node type of v; rho, g, b, c and w to the relation; W_k and W_v to the layer: keys
+and values are one product per item, and the part of a relation, W_k rho_r, one per relation. With `mean` a_u is
 1 / neighbours, there is one head, and W_v is left out (GraphSAGE, Hamilton et al. 2017). The inner width of keys and
 values is `multiplier` times the outer one.
 """

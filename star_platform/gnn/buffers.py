@@ -26,6 +26,8 @@ _SPARE = 12
 """Blocks kept for the next batches: of those made ahead and the one in use, times a few node types."""
 _SMALL = 65_536
 """Bytes that no block is worth being told apart by."""
+PIECES = 16
+"""Sums are made in so many pieces whatever the number of threads, so that they are always the same."""
 _ROWS = 4096
 """Fewest rows that are worth a thread."""
 
@@ -78,6 +80,13 @@ def row_ranges(count: int, threads: int) -> list[tuple[int, int]]:
 def over_rows(work: Callable[[int, int], object], count: int, threads: int) -> None:
     """`work(first, last)` on ranges of rows at once; `work` must release the GIL, and ranges must not share output."""
     at_once([partial(work, first, last) for first, last in row_ranges(count, threads)], threads)
+
+
+def in_pieces(count: int, work: Callable[[int, int, int], object]) -> None:
+    """`work(first, last, piece)` on `PIECES` ranges of rows, on torch's threads."""
+    cuts = np.linspace(0, count, PIECES + 1).astype(np.int64).tolist()
+    tasks = [partial(work, first, last, piece) for piece, (first, last) in enumerate(pairwise(cuts))]
+    at_once(tasks, torch.get_num_threads() if count >= 4 * PIECES else 1)
 
 
 def at_once(tasks: Sequence[Callable[[], object]], threads: int) -> None:

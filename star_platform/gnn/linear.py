@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from star_platform.gnn._rows import get
+from star_platform.gnn.buffers import PIECES, as_array, in_pieces
+from star_platform.graph.kernels import fast_kernel
 
 
 def alike(count: int, width: int, out: int) -> Tensor:
@@ -84,8 +89,29 @@ class _Projected(torch.autograd.Function):
                 continue
             part = grad[first:last]
             if of_bias is not None:
-                of_bias[t] = part.sum(0, dtype=torch.float32)
+                of_bias[t] = _column_sums(part)
             for place, each in enumerate(rows):
                 torch.mm(part, backwards[place][t], out=of_rows[place][first:last])
                 of_weights[place][t] = each[first:last].T @ part
         return None, of_bias, *of_rows, *of_weights
+
+
+def _column_sums(rows: Tensor) -> Tensor:
+    """float32 `[d]` of rows `[n, d]`: torch would make a float32 copy of bfloat16 first."""
+    if rows.device.type != "cpu":
+        return rows.sum(0, dtype=torch.float32)
+    parts = torch.zeros(PIECES, rows.shape[1])
+    in_pieces(len(rows), lambda first, last, piece: _add_up(first, last, as_array(rows), as_array(parts[piece])))
+    return parts.sum(0)
+
+
+@fast_kernel
+def _add_up(first: Any, last: Any, rows: Any, out: Any) -> None:
+    width = rows.shape[1]
+    total = np.zeros(width, np.float32)
+    for i in range(first, last):
+        row = rows[i]
+        for j in range(width):
+            total[j] += get(row, j)
+    for j in range(width):
+        out[j] += total[j]

@@ -18,11 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn import _attention_kernels as kernels
-from star_platform.gnn.buffers import as_array, at_once
+from star_platform.gnn.buffers import PIECES, as_array, at_once
 from star_platform.gnn.trees import BlockTensors
-
-PIECES = 16
-"""Items are done in so many pieces, whatever the number of threads: sums over pieces are always the same."""
 
 
 def own_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +116,7 @@ class _Attention(torch.autograd.Function):
         sums, shares = torch.empty_like(q), torch.empty(len(block.neighbours), terms.shape[2])
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *_edges(block), np.float32(scale))
         out = (as_array(shares), as_array(sums))
-        _in_pieces(block.indptr.numpy(), lambda first, last, _: kernels.attend(first, last, *given, *out))
+        _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.attend(first, last, *given, *out))
         ctx.save_for_backward(kv, q, rho, terms, shares)
         ctx.block, ctx.scale = block, scale
         return sums
@@ -132,7 +129,7 @@ class _Attention(torch.autograd.Function):
         drho, dterms = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *terms.shape)
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *edges, np.float32(ctx.scale))
         passed = (as_array(factors), as_array(ds), as_array(dq), as_array(pulls))
-        _in_pieces(
+        _by_edges(
             edges[0],
             lambda first, last, piece: kernels.attend_backward(
                 first, last, *given, *passed, as_array(drho[piece]), as_array(dterms[piece])
@@ -140,7 +137,7 @@ class _Attention(torch.autograd.Function):
         )
         dkv, by_source = torch.empty_like(kv), kernels.by_source(*edges[:2], len(kv))
         back = (as_array(q), as_array(ds), as_array(factors), as_array(pulls), *by_source, as_array(dkv))
-        _in_pieces(by_source[0], lambda first, last, _: kernels.hand_back(first, last, *back))
+        _by_edges(by_source[0], lambda first, last, _: kernels.hand_back(first, last, *back))
         return dkv, dq, drho.sum(0), dterms.sum(0), None, None
 
 
@@ -150,7 +147,7 @@ class _Mean(torch.autograd.Function):
         x = x.contiguous()
         sums = x.new_empty(len(block.indptr) - 1, x.shape[1])
         given = (as_array(x), as_array(rho), as_array(gates), *_edges(block)[:3], as_array(sums))
-        _in_pieces(block.indptr.numpy(), lambda first, last, _: kernels.average(first, last, *given))
+        _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.average(first, last, *given))
         ctx.save_for_backward(x, rho, gates)
         ctx.block = block
         return sums
@@ -161,7 +158,7 @@ class _Mean(torch.autograd.Function):
         edges, ds, shares = _edges(ctx.block)[:3], grads[0].contiguous(), torch.empty(len(ctx.block.neighbours))
         drho, dgates = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *gates.shape)
         given = (as_array(x), as_array(rho), as_array(gates), *edges, as_array(ds), as_array(shares))
-        _in_pieces(
+        _by_edges(
             edges[0],
             lambda first, last, piece: kernels.average_backward(
                 first, last, *given, as_array(drho[piece]), as_array(dgates[piece])
@@ -169,7 +166,7 @@ class _Mean(torch.autograd.Function):
         )
         dx, by_source = torch.empty_like(x), kernels.by_source(*edges[:2], len(x))
         back = (as_array(ds), as_array(shares), *by_source, as_array(dx))
-        _in_pieces(by_source[0], lambda first, last, _: kernels.hand_back_mean(first, last, *back))
+        _by_edges(by_source[0], lambda first, last, _: kernels.hand_back_mean(first, last, *back))
         return dx, drho.sum(0), dgates.sum(0), None
 
 
@@ -178,7 +175,7 @@ def _edges(block: BlockTensors) -> tuple[NDArray[Any], ...]:
     return block.indptr.numpy(), block.neighbours.numpy(), block.relations.numpy(), block.ages.numpy(), weights
 
 
-def _in_pieces(indptr: NDArray[Any], work: Callable[[int, int, int], object]) -> None:
+def _by_edges(indptr: NDArray[Any], work: Callable[[int, int, int], object]) -> None:
     """`work(first, last, piece)` on `PIECES` ranges of items with about as many edges, on torch's threads."""
     wanted = np.linspace(0, indptr[-1] + len(indptr) - 1, PIECES + 1)
     cuts = np.searchsorted(indptr + np.arange(len(indptr)), wanted)  # an item costs as much as an edge

@@ -8,7 +8,6 @@ The input encoders have a row for each sampled node, so the norm moves as much m
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn._rows import get, put
-from star_platform.gnn.buffers import as_array, at_once
+from star_platform.gnn.buffers import PIECES, as_array, in_pieces
 from star_platform.graph.kernels import fast_kernel
-
-PIECES = 16
-"""Rows are done in so many pieces whatever the number of threads: sums over pieces are always the same."""
 
 
 def norm_rows(x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float = 1.0) -> Tensor:
@@ -39,7 +35,7 @@ class _Norm(torch.autograd.Function):
         x = x.contiguous()
         rows, out = x.view(-1, x.shape[-1]), torch.empty_like(x)
         given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps), np.float32(slope))
-        _in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out.view(rows.shape))))
+        in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out.view(rows.shape))))
         ctx.save_for_backward(x, weight, bias)
         ctx.eps, ctx.slope = eps, slope
         return out
@@ -52,16 +48,9 @@ class _Norm(torch.autograd.Function):
         parts = torch.zeros(PIECES, 2, width)
         given = [as_array(each.view(-1, width)) for each in (x, grad, dx)]
         held = (as_array(weight), as_array(bias), np.float32(ctx.eps), np.float32(ctx.slope))
-        _in_pieces(len(given[0]), lambda a, b, piece: _backward(a, b, *given, *held, as_array(parts[piece])))
+        in_pieces(len(given[0]), lambda a, b, piece: _backward(a, b, *given, *held, as_array(parts[piece])))
         total = parts.sum(0)
         return dx, total[0], total[1], None, None
-
-
-def _in_pieces(count: int, work: Any) -> None:
-    """`work(first, last, piece)` on torch's threads."""
-    cuts = np.linspace(0, count, PIECES + 1).astype(np.int64).tolist()
-    tasks = [partial(work, cuts[piece], cuts[piece + 1], piece) for piece in range(PIECES)]
-    at_once(tasks, torch.get_num_threads() if count >= 4 * PIECES else 1)
 
 
 @fast_kernel

@@ -39,16 +39,16 @@ def torch_threads(count: int) -> Iterator[None]:
     is not filled: nothing here reads what it has not written, and filling costs a pass over every temporary.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    fill, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
     torch.set_num_threads(count)
-    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())  # the promise is for the CPU
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill
 
 
 def device_of(wanted: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -58,6 +59,7 @@ def softmax(
     *,
     temperature: float,
     cosine: bool,
+    stands_for: float = 1.0,
     bf16: bool = False,
     mask: KnownItems | None = None,
     ids: tuple[Int64Array, Int64Array] | None = None,
@@ -73,6 +75,9 @@ def softmax(
         allowed: bool[b, c], False where a candidate does not count for an example.
         temperature: what products are divided by.
         cosine: compare vectors of length 1.
+        stands_for: items that each candidate counts for, `items / c` where candidates are a uniform draw: the loss then
+            approaches that among all items (Jean et al. 2015, eq. 10), and goes on where an item is first among a
+            thousand but not among all.
         bf16: multiply in bfloat16; sums, exponentials and the gradient's accumulation stay in float32.
         mask: leaves out known pairs, given the `ids` of users `[b]` and candidates `[c]`.
         ids: see `mask`.
@@ -82,7 +87,7 @@ def softmax(
     u, norm_u = _lengthened(table[torch.from_numpy(users)], cosine)
     i, norm_i = _lengthened(table[torch.from_numpy(items)], cosine)
     o, norm_o = _lengthened(table[torch.from_numpy(candidates)], cosine)
-    own = (u * i).sum(dim=1) / temperature
+    own = (u * i).sum(dim=1) / temperature - math.log(stands_for)
     pull, toward_u, by_block = torch.empty_like(own), torch.empty_like(u), {}
     share = 1.0 / (len(users) * temperature)
 

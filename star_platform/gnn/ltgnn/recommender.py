@@ -40,6 +40,8 @@ class RecommenderConfig:
     """`bpr`: one negative per example. `softmax`: cross-entropy among negatives that the batch shares."""
     negatives: int = 1024
     """Uniform negatives that a batch shares; `softmax` only."""
+    among_all: bool = False
+    """`softmax` only: let each negative count for all the items that it was drawn from."""
     temperature: float = 0.1
     cosine: bool = True
     """`softmax` only: compare directions in training."""
@@ -176,6 +178,7 @@ class Recommender:
                 *places,
                 temperature=config.temperature,
                 cosine=config.cosine,
+                stands_for=self.train_pairs.num_items / len(others) if config.among_all else 1.0,
                 bf16=config.precision == "bf16",
                 mask=self._known,
                 ids=(users, others),
