@@ -128,8 +128,9 @@ def _gathered(pieces: dict[int, Tensor], sizes: list[int], group: Group) -> Tens
     """Vectors of all chunks, in order: each process puts its own among zeros, and the sum has all."""
     if group.size == 1:
         return torch.cat([pieces[k] for k in range(len(sizes))])
-    like = next(iter(pieces.values()), torch.zeros(0, 0))
-    (width,) = _counted([like.shape[1] if group.rank == 0 else 0], group)  # process 0 always has a chunk
+    first = pieces.get(0, torch.zeros(0, 0))  # process 0 always has the first chunk; another one may have none
+    width, double = _counted([first.shape[1], int(first.dtype == torch.float64)], group)
+    like = next(iter(pieces.values()), torch.zeros((), dtype=torch.float64 if double else torch.float32))
     out = like.new_zeros(sum(sizes), width)
     starts = torch.tensor([0, *sizes]).cumsum(0)
     for k, piece in pieces.items():

@@ -45,7 +45,8 @@ class TunedEncoder:
                 raise TextError("T024", f"the adapter does not fit the model: {error}", hint="lora.targets") from error
         if config.gradient_checkpointing:
             module.config.use_cache = False
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
             module.enable_input_require_grads()  # else nothing that is recomputed has a gradient: its input has none
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,16 @@ class Told:
         self.mined += loss.mined
         self.contrasted += loss.contrasted
         self.rows += rows
+
+    def plus(self, other: Told) -> Told:
+        return Told(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
+
+    def summed(self, group: Group) -> Told:
+        """Over all processes."""
+        values = torch.tensor(astuple(self), dtype=torch.float64)
+        group.sum_([values])
+        bce, contrastive, *counts = values.tolist()
+        return Told(bce, contrastive, *map(int, counts))
 
     def means(self) -> dict[str, float]:
         return {
@@ -70,7 +80,9 @@ class Stepper:
         parts = [which[first : first + size] for first in range(0, len(which), size)]
         shares = [len(part) / len(which) for part in parts]
         every = [*self._of_encoder, *self._head.parameters()]
+        before, self.told = self.told, Told()
         accumulated(self._whole, parts, shares, every, key=key, group=self._group)
+        self.told = before.plus(self.told.summed(self._group))  # each process saw the losses of its own parts
 
     def _batch(self, which: Int64Array) -> Batch:
         return batch_of(self._data.training, which, self._data.tokens, self._config.batch.micro, self._encoder.device)
