@@ -12,8 +12,9 @@ against DGL as a user runs it, in a process with glibc's own malloc settings; `v
 process, whose allocator keeps freed memory as ours does. Both take turns with ours.
 
 `compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs.
-`sample_gather_share`: of sampling and gathering in the sum of all work of a step; `waits`: the share of a step in which
-the computing thread waited for them.
+`sample_gather_share`: the seconds of sampling and gathering, measured alone on one thread, over all core-seconds of a
+step; `waits`: the share of a step in which the computing thread waited for them. `--quick` takes a smaller graph and
+batches of a quarter, so that its ratios are not those of the full size.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -41,16 +43,34 @@ from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.trainer import Trainer
 from star_platform.signals.model import LinkPrediction, Negatives
 
-DIM, HEADS, BATCH, NEGATIVES = 200, 4, 4096, 512
+DIM, HEADS = 200, 4
 FAN_OUTS = {"small": (4, 1), "large": (10, 1)}
 EDGE = "applies"
 CORES = len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    nodes: int = 1_280_000
+    edges: int = 30_000_000
+    batch: int = 4096
+    negatives: int = 512
+    rounds: int = 3
+    steps: int = 2
+
+
+QUICK = Size(nodes=128_000, edges=3_000_000, batch=1024, negatives=128, rounds=2, steps=2)
+
+
 class Ours:
     """The trainer, and its steps one after another."""
 
-    def __init__(self, market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str, precision: str) -> None:
+    def __init__(
+        self, market: MemoryGraph, size: Size, fan_outs: tuple[int, ...], encoder: str, precision: str, threads: int
+    ) -> None:
+        self.batch = size.batch
         config = TrainingConfig.model_validate(
             {
                 "encoder": encoder,
@@ -60,22 +80,22 @@ class Ours:
                 "fan_outs": fan_outs,
                 "budget": "per-relation",
                 "moment": "step",
-                "batch_size": BATCH,
+                "batch_size": size.batch,
                 "dropout": 0.0,
                 "id_dropout": 0.0,
                 "activity": False,
                 "age_encoding": False,
                 "repeats": "all",
-                "threads": CORES,
-                "negatives": NEGATIVES,
+                "threads": threads,
+                "negatives": size.negatives,
                 "validation_share": 0.01,
                 "test_share": 0.0,
-                "validation_examples": BATCH,
+                "validation_examples": size.batch,
             }
         )
         objective = LinkPrediction(kind="link-prediction", edge=EDGE, negatives=Negatives(kind="uniform"))
         self.trainer = Trainer(market.graph, {"applies": objective}, config)
-        keys = [key for key in self.trainer.training.epoch(0) if len(key.examples) == BATCH]
+        keys = [key for key in self.trainer.training.epoch(0) if len(key.examples) == size.batch]
         self.keys = sorted(keys, key=lambda key: -int(key.examples[0]))  # the latest steps: they see nearly all edges
         self.clock = self.trainer.reader.clock
         self.edges: list[int] = []
@@ -96,13 +116,15 @@ class Ours:
             begin = time.perf_counter()
         return seconds
 
-    def prepared(self, count: int) -> float:
-        """Examples per second of sampling and gathering alone, one thread."""
+    def prepared(self, count: int) -> dict[str, float]:
+        """Seconds of making a batch without computing with it: `all` of it, and its parts `sample` and `gather`."""
         self.trainer._made(self.keys[0])
+        self.clock.taken()
         begin = time.perf_counter()
         for key in self.keys[:count]:
             self.trainer._made(key)
-        return count * BATCH / (time.perf_counter() - begin)
+        whole = time.perf_counter() - begin
+        return {part: seconds / count for part, seconds in {**self.clock.taken(), "all": whole}.items()}
 
     def flops(self) -> float:
         """Of the matrix products of one step, forward and backward."""
@@ -115,11 +137,12 @@ class Ours:
 class Dgl:
     """The same model and task, written as DGL's guide does."""
 
-    def __init__(self, market: MemoryGraph, fan_outs: tuple[int, ...], encoder: str) -> None:
+    def __init__(self, market: MemoryGraph, size: Size, fan_outs: tuple[int, ...], encoder: str) -> None:
         import dgl
         from dgl.nn.pytorch import GATv2Conv, HeteroGraphConv, SAGEConv
 
         torch.manual_seed(0)
+        self.size = size
         self.pairs = market.edges_named(EDGE)
         data = {
             tuple(name): ("csc", (torch.from_numpy(e.indptr), torch.from_numpy(e.indices).long(), []))
@@ -147,13 +170,13 @@ class Dgl:
         seconds = []
         for _ in range(count + 1):
             begin = time.perf_counter()
-            chosen = self._rng.integers(len(self.pairs.indices), size=BATCH)
+            chosen = self._rng.integers(len(self.pairs.indices), size=self.size.batch)
             self._step(self.pairs.indices[chosen].astype(np.int64), self._dst[chosen].astype(np.int64))
             seconds.append(time.perf_counter() - begin)
         return seconds[1:]
 
     def _step(self, members: Any, jobs: Any) -> None:
-        drawn = self._rng.integers(self.graph.num_nodes("job"), size=NEGATIVES)
+        drawn = self._rng.integers(self.graph.num_nodes("job"), size=self.size.negatives)
         some, src = np.unique(members, return_inverse=True)
         others, dst = np.unique(np.concatenate([jobs, drawn]), return_inverse=True)
         seeds = {"member": torch.from_numpy(some), "job": torch.from_numpy(others)}
@@ -165,8 +188,8 @@ class Dgl:
             if depth + 1 < len(blocks):
                 hidden = {node: functional.leaky_relu(values) for node, values in hidden.items()}
         sources, targets = hidden["member"][torch.from_numpy(src)], hidden["job"][torch.from_numpy(dst)]
-        positive = (sources * targets[:BATCH]).sum(1)
-        negative = sources @ targets[BATCH:].T
+        positive = (sources * targets[: len(members)]).sum(1)
+        negative = sources @ targets[len(members) :].T
         loss = functional.softplus(-positive).mean() + functional.softplus(negative).mean()
         self.optimizer.zero_grad()
         loss.backward()
@@ -179,10 +202,10 @@ class PlainDgl:
     The process is forked before torch has started threads here.
     """
 
-    def __init__(self, market: MemoryGraph) -> None:
+    def __init__(self, market: MemoryGraph, size: Size) -> None:
         context = multiprocessing.get_context("fork")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(market, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(market, size, theirs), daemon=True)
         self._process.start()
 
     def prepare(self, fan_outs: tuple[int, ...], encoder: str) -> None:
@@ -197,7 +220,7 @@ class PlainDgl:
         return self._ours.recv()
 
 
-def _serve(market: MemoryGraph, pipe: Connection) -> None:
+def _serve(market: MemoryGraph, size: Size, pipe: Connection) -> None:
     torch.set_num_threads(CORES)
     dgl: Dgl | None = None
     while True:
@@ -207,7 +230,7 @@ def _serve(market: MemoryGraph, pipe: Connection) -> None:
             pipe.send(dgl.steps(asked))
         else:
             dgl = None
-            dgl = Dgl(market, *asked)
+            dgl = Dgl(market, size, *asked)
             pipe.send(len(dgl.steps(1)))
 
 
@@ -224,32 +247,24 @@ def gemm_rate() -> float:
 
 
 def compare(
-    market: MemoryGraph, plain: PlainDgl, name: str, encoder: str, rounds: int, count: int
+    market: MemoryGraph, size: Size, plain: PlainDgl, name: str, encoder: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """One setting: ratios, spreads and figures."""
     fan_outs, key = FAN_OUTS[name], f"[{name}]" if encoder == "attention" else f"_mean[{name}]"
     plain.prepare(fan_outs, encoder)
-    ours, tuned = Ours(market, fan_outs, encoder, "bf16"), Dgl(market, fan_outs, encoder)
-    runs: dict[str, Callable[[int], list[float]]] = {
-        "ours": ours.steps,
-        "dgl": plain.steps,
-        "dgl_tuned": tuned.steps,
-    }
+    ours, tuned = Ours(market, size, fan_outs, encoder, "bf16", CORES), Dgl(market, size, fan_outs, encoder)
+    runs: dict[str, Callable[[int], list[float]]] = {"ours": ours.steps, "dgl": plain.steps, "dgl_tuned": tuned.steps}
     if name == "small":
-        runs["ours_float32"] = Ours(market, fan_outs, encoder, "float32").steps
+        runs["ours_float32"] = Ours(market, size, fan_outs, encoder, "float32", CORES).steps
     seconds: dict[str, list[float]] = {other: [] for other in runs}
-    clock: dict[str, float] = {}
-    for turn in range(rounds + 1):
+    compute: list[float] = []
+    for turn in range(size.rounds + 1):
         for other, run in runs.items():
-            taken = run(count)
+            taken = run(size.steps)
             if turn:
                 seconds[other].append(float(np.median(taken)))
-            if other == "ours" and turn:
-                for part, spent in ours.clock.taken().items():
-                    clock[part] = clock.get(part, 0.0) + spent
-    steps = (count + 1) * rounds
-    compute = clock["compute"] / steps
-    work = clock["sample"] + clock["gather"] + clock["compute"]
+            if other == "ours":
+                compute.append(ours.clock.taken()["compute"] / (size.steps + 1))
     ratios, spreads = {}, {}
     for theirs in ("dgl", "dgl_tuned"):
         for mine in ("ours", "ours_float32"):
@@ -257,41 +272,51 @@ def compare(
                 label = f"{'' if mine == 'ours' else 'float32_'}vs_{theirs}{key}"
                 ratios[label] = round(ratio(seconds[theirs], seconds[mine]), 2)
                 spreads[label] = spread(seconds[theirs], seconds[mine])
-    flops, rate = ours.flops(), gemm_rate()
-    figures = {
-        f"sample_gather_share{key}": round((clock["sample"] + clock["gather"]) / work, 4),
-        f"sample_share{key}": round(clock["sample"] / work, 4),
-        f"gather_share{key}": round(clock["gather"] / work, 4),
-        f"waits{key}": round(1 - compute / float(np.mean(seconds["ours"])), 3),
-        f"sample_gather_examples_per_s{key}": round(ours.prepared(8)),
-        f"compute_vs_gemm{key}": round(compute / (flops / rate), 2),
-        f"gflop{key}": round(flops / 1e9, 1),
-        f"gemm_gflops{key}": round(rate / 1e9),
+    figures = {f"{label}{key}": value for label, value in _figures(ours, seconds["ours"], compute[1:]).items()} | {
         f"edges{key}": [int(np.median(ours.edges)), int(np.median(tuned.edges))],
         f"ms{key}": {other: round(float(np.median(values)) * 1e3, 1) for other, values in seconds.items()},
-        f"examples_per_s{key}": {other: round(BATCH / float(np.median(values))) for other, values in seconds.items()},
+        f"examples_per_s{key}": {o: round(size.batch / float(np.median(values))) for o, values in seconds.items()},
+    }
+    alone = Ours(market, size, fan_outs, encoder, "bf16", 1).prepared(8)
+    read = alone["sample"] + alone["gather"]
+    step = float(np.median(seconds["ours"]))
+    figures |= {
+        f"sample_gather_share{key}": round(read / (CORES * step), 4),
+        f"sample_gather_ms{key}": [round(alone[part] * 1e3, 1) for part in ("sample", "gather", "all")],
+        f"sample_gather_examples_per_s{key}": round(size.batch / read),
+        f"made_examples_per_s{key}": round(size.batch / alone["all"]),
     }
     print(key, figures[f"ms{key}"], ratios, flush=True)
     return ratios, spreads, figures
 
 
+def _figures(ours: Ours, seconds: list[float], compute: list[float]) -> dict[str, float]:
+    """What our step does with its time."""
+    flops, rate = ours.flops(), gemm_rate()
+    return {
+        "waits": round(1 - float(np.median(compute)) / float(np.median(seconds)), 3),
+        "compute_vs_gemm": round(float(np.median(compute)) / (flops / rate), 2),
+        "gflop": round(flops / 1e9, 1),
+        "gemm_gflops": round(rate / 1e9),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smaller graph and fewer rounds; under 50 s")
+    parser.add_argument("--quick", action="store_true", help="a smaller graph and smaller batches; under 50 s")
     parser.add_argument("--encoder", default=None, choices=["attention", "mean"], help="only this one")
     parser.add_argument("--fan-outs", default=None, choices=sorted(FAN_OUTS), help="only these")
     args = parser.parse_args()
-    nodes, edges, rounds, count = (128_000, 3_000_000, 2, 2) if args.quick else (1_280_000, 30_000_000, 3, 2)
-    market = MemoryGraph(nodes, edges)
-    plain = PlainDgl(market)
+    size = QUICK if args.quick else Size()
+    market = MemoryGraph(size.nodes, size.edges)
+    plain = PlainDgl(market, size)
     torch.set_num_threads(CORES)
     runtime.keep_freed_memory()
     settings = [("small", "attention"), ("large", "attention"), ("large", "mean")]
     chosen = [s for s in settings if args.fan_outs in (None, s[0]) and args.encoder in (None, s[1])]
-    parts = [compare(market, plain, name, encoder, rounds, count) for name, encoder in chosen]
+    parts = [compare(market, size, plain, name, encoder) for name, encoder in chosen]
     ratios, spreads, figures = ({k: v for part in parts for k, v in part[place].items()} for place in range(3))
-    cases = {"nodes": nodes, "edges": edges, "batch": BATCH, "rounds": rounds, "steps": count, "cores": CORES}
-    report("training", ratios, spreads, figures, cases)
+    report("training", ratios, spreads, figures, asdict(size) | {"cores": CORES})
 
 
 if __name__ == "__main__":
