@@ -19,23 +19,21 @@ from torch import nn
 
 from star_platform.errors import TextError
 
-_LEVELS = np.float32(127.0)
+_STEPS = np.float32(255.0)
 _SMALLEST = np.float32(1e-30)
 
 
 class Int8Linear(nn.Module):
     """`x W^T + b` with W int8; x float32 `[..., in]`, the result float32 `[..., out]`."""
 
-    scales: torch.Tensor
-    bias: torch.Tensor | None
-
     def __init__(self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Of int8 `[out, in]`, float32 `[out]` and float32 `[out]`."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.register_buffer("scales", scales)
-        self.register_buffer("bias", bias)
+        self.scales, self.bias = scales, bias
         self._weight = weight
+        self._sums = (weight.to(torch.int64).sum(1).to(torch.float32) * scales).numpy()
+        self._bias = (torch.zeros(self.out_features) if bias is None else bias).numpy()
         self._packed = torch.ops.onednn.qlinear_prepack(weight, None)
         self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
 
@@ -59,18 +57,13 @@ class Int8Linear(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         rows = states.reshape(-1, self.in_features).contiguous()
-        levels, scales = quantise_rows(rows.numpy())
+        levels, steps, low = quantise_rows(rows.numpy())
         out: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             torch.from_numpy(levels), 1.0, 0, self._packed, self.scales, self._zeros, None, 1.0, 0,
             torch.float32, "none", [], "",
         )  # fmt: skip
-        _rescale_rows(out.numpy(), scales, self._bias)
+        _rescale_rows(out.numpy(), steps, low, self._sums, self._bias)
         return out.view(*states.shape[:-1], self.out_features)
-
-    @property
-    def _bias(self) -> npt.NDArray[np.float32]:
-        found = torch.zeros(self.out_features) if self.bias is None else self.bias
-        return found.numpy()
 
 
 def quantise(model: nn.Module) -> nn.Module:
@@ -90,13 +83,14 @@ def quantise(model: nn.Module) -> nn.Module:
 
 def check_kernel() -> None:
     """Raise TextError T012 unless the integer product of this CPU is exact at its largest sums."""
-    extreme = torch.full((64, 256), -127.0)
-    extreme[::2] = 127.0
+    rows = torch.full((64, 256), 255.0)
+    rows[:, 0] = 0.0  # so that 255 is the highest level, and steps are 1
+    signs = torch.ones(64, 256)
+    signs[::2] = -1.0
     linear = nn.Linear(256, 64, bias=False)
-    linear.weight.data = extreme.clone()
+    linear.weight.data = 127.0 * signs
     try:
-        found: Any = Int8Linear.of(linear)(extreme)
-        exact = torch.equal(found, extreme @ extreme.T)
+        exact = torch.equal(Int8Linear.of(linear)(rows), rows @ linear.weight.detach().T)
     except (RuntimeError, AttributeError, NotImplementedError) as error:
         raise _no_kernel(error) from error
     if not exact:  # old CPUs add pairs of products in 16 bits, and overflow
@@ -113,38 +107,45 @@ def _no_kernel(why: object) -> TextError:
 
 def quantise_rows(
     rows: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """int8 levels `[t, n]` and float32 scales `[t]` such that `levels * scales[:, None]` is close to `rows`."""
-    levels, largest = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
-    _largest(rows.view(np.int32), largest.view(np.int32))
-    np.maximum(largest, _SMALLEST, out=largest)
-    _round_rows(rows, _LEVELS / largest, levels)
-    return levels, largest / _LEVELS
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """uint8 levels `[t, n]`, float32 steps and lows `[t]`, such that `levels * step + low` is close to each row.
+
+    Levels go from the smallest to the largest number of a row: what comes out of GELU has next to nothing below zero.
+    """
+    low, high = np.empty(len(rows), np.float32), np.empty(len(rows), np.float32)
+    _ranges(rows.view(np.int32), low.view(np.int32), high.view(np.int32))
+    steps = np.maximum((high - low) / _STEPS, _SMALLEST)
+    levels = np.empty(rows.shape, np.uint8)
+    _round_rows(rows, low, np.float32(1.0) / steps, levels)
+    return levels, steps, low
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _largest(bits: Any, largest: Any) -> None:
-    """The largest absolute value of each row, all as bits: ordered like the floats, and a maximum that vectorises."""
+def _ranges(bits: Any, low: Any, high: Any) -> None:
+    """Smallest and largest of each row of floats, as bits: as integers of the same order, so that it vectorises."""
     for i in range(bits.shape[0]):
-        found = np.int32(0)
+        least, most = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
         for j in range(bits.shape[1]):
-            value = np.int32(bits[i, j] & np.int32(0x7FFFFFFF))
-            found = value if value > found else found
-        largest[i] = found
+            value = np.int32(bits[i, j] ^ ((bits[i, j] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+            least = value if value < least else least
+            most = value if value > most else most
+        low[i] = np.int32(least ^ ((least >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        high[i] = np.int32(most ^ ((most >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _round_rows(rows: Any, factors: Any, levels: Any) -> None:
+def _round_rows(rows: Any, low: Any, factors: Any, levels: Any) -> None:
     for i in range(rows.shape[0]):
-        factor = factors[i]
+        least, factor = low[i], factors[i]
         for j in range(rows.shape[1]):
-            levels[i, j] = np.int8(np.int32(np.rint(np.float32(rows[i, j] * factor))))
+            level = np.int32(np.rint(np.float32((rows[i, j] - least) * factor)))
+            levels[i, j] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _rescale_rows(out: Any, scales: Any, bias: Any) -> None:
-    """`out * scales[:, None] + bias`, in place."""
+def _rescale_rows(out: Any, steps: Any, low: Any, sums: Any, bias: Any) -> None:
+    """`out * steps[:, None] + low[:, None] * sums + bias`, in place: the second term is what the lowest level adds."""
     for i in range(out.shape[0]):
-        scale = scales[i]
+        step, least = steps[i], low[i]
         for j in range(out.shape[1]):
-            out[i, j] = out[i, j] * scale + bias[j]
+            out[i, j] = out[i, j] * step + (least * sums[j] + bias[j])

@@ -14,7 +14,8 @@ from star_platform.registry.artefacts import Artefact, ArtefactStore
 from .tiny import WORDS
 
 
-def _save_tokenizer(folder: Path, *, decoder: bool) -> None:
+def save_tokenizer(folder: Path, *, decoder: bool) -> None:
+    """A word-piece tokenizer over the words that the tests use."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -56,7 +57,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.4,  # large, so that texts differ clearly
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    _save_tokenizer(folder, decoder=False)
+    save_tokenizer(folder, decoder=False)
     return folder
 
 
@@ -78,7 +79,7 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.4,
     )
     LlamaModel(config).save_pretrained(folder)
-    _save_tokenizer(folder, decoder=True)
+    save_tokenizer(folder, decoder=True)
     return folder
 
 
