@@ -37,7 +37,7 @@ def serve(
         typer.Option(
             "--at",
             metavar="URL",
-            help="Server of the stream, such as redis://host:6379/0; the online store's Redis when absent.",
+            help="Server of the stream: redis://host:6379/0, kafka://host:9092; the online store's Redis when absent.",
         ),
     ] = None,
     latency_target: Annotated[

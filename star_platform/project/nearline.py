@@ -39,8 +39,8 @@ class TextServing:
     cache: TextCache
     views: Mapping[str, str]
     repo: Path
-    redis: Mapping[str, Any]
-    """How to reach the online store's Redis."""
+    redis: Mapping[str, Any] | None
+    """How to reach the online store's Redis; None behind a sentinel."""
 
     def worker(
         self,
@@ -182,15 +182,24 @@ def open_stream(serving: TextServing, config: ServeConfig, url: str | None) -> E
     """The stream at `url` (`redis://...`, `kafka://host:9092`); on the Redis of the online store when None.
 
     Raises:
-        DependencyMissing: T054 without the client's package. TextError: T040 when the server does not answer.
+        DependencyMissing: T054 without the client's package. TextError: T040 when the server does not answer, T053
+            when its address cannot be told.
     """
+    from star_platform.text.nearline.kafka_stream import SCHEME, open_kafka_stream
     from star_platform.text.nearline.redis_stream import open_redis_stream
 
-    return open_redis_stream(url or serving.redis, config)
+    if url is not None and url.startswith(SCHEME):
+        return open_kafka_stream(url, config)
+    where = url or serving.redis
+    if where is None:
+        raise TextError("T053", "the online store is behind a Redis Sentinel", hint="name the stream's server: --at")
+    return open_redis_stream(where, config)
 
 
-def _redis_of(store: FeatureStore) -> dict[str, Any]:
-    """Arguments of a Redis client, from Feast's way of writing them."""
-    online = store.provider.online_store
-    nodes, settings = online._parse_connection_string(store.config.online_store.connection_string)
-    return {"host": nodes[0]["host"], "port": int(nodes[0]["port"]), **settings}
+def _redis_of(store: FeatureStore) -> dict[str, Any] | None:
+    """Arguments of a Redis client, from Feast's way of writing them; None where the address is that of a sentinel."""
+    settings = store.config.online_store
+    if settings.redis_type.value != "redis":
+        return None
+    nodes, more = store.provider.online_store._parse_connection_string(settings.connection_string)
+    return {"host": nodes[0]["host"], "port": int(nodes[0]["port"]), **more}

@@ -118,6 +118,8 @@ def open_text_store(folder: Path) -> FeatureStore:
         wrong.append("registry.enable_online_feature_view_versioning must be true")
     if not type(config.online_store).__name__.startswith("TextRedis"):
         wrong.append(f"online_store.type must be {_ONLINE}")
+    elif config.online_store.redis_type.value == "redis_cluster":
+        wrong.append("online_store.redis_type must be redis or redis_sentinel")
     if wrong:
         raise TextError(
             "T053", f"{folder / 'feature_store.yaml'}: {'; '.join(wrong)}", hint="remove the file and start again"
@@ -135,13 +137,17 @@ def ensure_view(store: FeatureStore, item: TextView, offline_root: Path) -> Feat
         known = store.get_feature_view(item.name)
     except FeatureViewNotFoundException:
         known = None
-    if known is not None and known.tags.get(SPACE_TAG) == item.space:
+    if known is not None and known.tags.get(SPACE_TAG) == item.space and _key_type(known) == item.key_type:
         return known
     number = int(known.current_version_number) + 1 if known is not None else 1
     folder = offline_root.resolve() / item.name / f"v{number}"
     _empty_dataset(folder, item)
     store.apply(_objects(item, number, folder))
     return store.get_feature_view(item.name)
+
+
+def _key_type(view: FeatureView) -> KeyType:
+    return "string" if str(view.entity_columns[0].dtype) == "String" else "int64"
 
 
 def _objects(item: TextView, number: int, folder: Path) -> list[Any]:
