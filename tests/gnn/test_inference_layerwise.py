@@ -99,10 +99,11 @@ def dense_layer(layer: torch.nn.Module, x: torch.Tensor, edges: list, types: np.
         source, target, relation = (torch.tensor([edge[i] for edge in edges]) for i in range(3))
         age = torch.tensor([np.log1p(max(edge[3], 0) / 3.6e9) for edge in edges])
         weight = torch.tensor([np.log1p(edge[4]) for edge in edges])
-        heads, width = p["key"].shape[0], p["key"].shape[1]
+        heads, inner = p["terms"].shape[2], p["query.weight"].shape[2]
+        width = inner // heads
         query = torch.einsum("nd,ndo->no", x, p["query.weight"][t]).view(len(x), heads, width)
         message = x[source] + p["rho"][relation]
-        keys, values = torch.einsum("hwd,ed->ehw", p["key"], message), torch.einsum("hdw,ed->ehw", p["value"], message)
+        keys, values = (message @ p["key_value"]).view(len(message), 2, heads, width).unbind(1)
         terms = p["terms"] * layer.used.double()
         score = (query[target] * keys).sum(2) * width**-0.5 + terms[1, relation]
         score = score + terms[2, relation] * age[:, None] + terms[3, relation] * weight[:, None]
