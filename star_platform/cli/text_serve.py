@@ -19,8 +19,11 @@ from star_platform.cli.options import JsonOption, ProjectOption
 from star_platform.cli.output import note, say
 
 if TYPE_CHECKING:
+    from star_platform.project import Project
+    from star_platform.project.nearline import TextServing
     from star_platform.text.nearline.config import ServeConfig
     from star_platform.text.nearline.metrics import Metrics
+    from star_platform.text.nearline.worker import Worker
 
 _LINE_SECONDS = 5.0
 
@@ -55,6 +58,9 @@ def serve(
     released_only: Annotated[
         bool, typer.Option("--released-only", help="Ids that the active release lacks become dead letters.")
     ] = False,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="First serve the texts of the active release that have had no event yet.")
+    ] = False,
     metrics_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Answer GET /metrics there, for Prometheus; 0: any free port.")
     ] = None,
@@ -84,7 +90,16 @@ def serve(
         retention=seconds(retention),
         entities="released" if released_only else "any",
     )
-    _serve(config, project, at, (metrics_host, metrics_port), once=once, until_empty=until_empty, as_json=as_json)
+    _serve(
+        config,
+        project,
+        at,
+        (metrics_host, metrics_port),
+        seed=seed,
+        once=once,
+        until_empty=until_empty,
+        as_json=as_json,
+    )
 
 
 def _serve(
@@ -93,6 +108,7 @@ def _serve(
     at: str | None,
     exporter: tuple[str, int | None],
     *,
+    seed: bool,
     once: bool,
     until_empty: bool,
     as_json: bool,
@@ -104,7 +120,8 @@ def _serve(
 
     with ExitStack() as stack:
         stop = stack.enter_context(_asked_to_stop())
-        serving = open_serving(Project.open(folder), config)
+        place = Project.open(folder)
+        serving = open_serving(place, config)
         stream = open_stream(serving, config, at)
         stack.callback(stream.close)
         metrics = Metrics(config.latency_target)
@@ -115,12 +132,31 @@ def _serve(
             note(f"{feature}: {view}:embedding, read with the Feast repository {serving.repo}")
         note(f"{config.worker} of {config.group} reads {config.stream}")
         worker = serving.worker(stream, config, metrics, stop.is_set, note)
+        if seed:
+            _seed(place, serving, worker, stop)
         shown = time.monotonic()
         for _ in worker.run(once=once, until_empty=until_empty):
             if time.monotonic() - shown >= _LINE_SECONDS:
                 shown = time.monotonic()
                 _show(metrics, as_json=as_json, last=False)
         _show(metrics, as_json=as_json, last=True)
+
+
+def _seed(place: Project, serving: TextServing, worker: Worker, stop: threading.Event) -> None:
+    """Can be stopped and run again: what is served already, or newer, is passed over."""
+    from star_platform.cli.console import open_progress
+    from star_platform.project.nearline_seed import seeds
+
+    progress = open_progress()
+    for item in seeds(place, serving.signals):
+        feature, rows = item.signal.feature, item.rows
+        note(f"{feature}: {rows:,} texts of the release, {item.uncached(serving.cache):,} of them to encode")
+        with progress.task(f"seed {feature}", rows, "texts") as task:
+            for changes in item.changes():
+                if stop.is_set():
+                    return
+                worker.apply(changes)
+                task.advance(len(changes))
 
 
 def _show(metrics: Metrics, *, as_json: bool, last: bool) -> None:

@@ -92,15 +92,15 @@ def text_signals(project: Project, config: ServeConfig) -> dict[str, TextSignal]
     from star_platform.text.nearline.model import TextSignal, everybody
     from star_platform.text.stage import fit_encoder
 
-    made = _artefacts(project)
+    made = release_artefacts(project)
     texts = {name: artefact for (kind, name), artefact in made.items() if kind == "texts"}
-    key_types = {name: _key_type(made["nodes", _node(name)]) for name in texts}
+    key_types = {name: _key_type(made["nodes", node_of(name)]) for name in texts}
     if not any(key_types.values()):
         raise TextError(
             "T050", "the active release has no text feature to serve", hint="declare one of kind text and release it"
         )
     encoder = fit_encoder(project.encoder, texts.values())  # all texts of a release share one space
-    nodes = {_node(name): made["nodes", _node(name)] for name, key_type in key_types.items() if key_type}
+    nodes = {node_of(name): made["nodes", node_of(name)] for name, key_type in key_types.items() if key_type}
     refuses = {node: frozenset(ids).__contains__ for node, ids in _opted_out(project, nodes).items()}
     admits = {
         node: _known(artefact) if config.entities == "released" else everybody for node, artefact in nodes.items()
@@ -111,19 +111,20 @@ def text_signals(project: Project, config: ServeConfig) -> dict[str, TextSignal]
             columns=tuple(texts[name].details["columns"]),
             key_type=key_type,
             encoder=encoder.for_feature(name),
-            admits=admits[_node(name)],
-            refuses=refuses[_node(name)],
+            admits=admits[node_of(name)],
+            refuses=refuses[node_of(name)],
         )
         for name, key_type in sorted(key_types.items())
         if key_type
     }
 
 
-def _node(feature: str) -> str:
+def node_of(feature: str) -> str:
+    """The node type of a feature."""
     return feature.partition(".")[0]
 
 
-def _artefacts(project: Project) -> dict[tuple[str, str], Artefact]:
+def release_artefacts(project: Project) -> dict[tuple[str, str], Artefact]:
     """Nodes and texts of the active release, by stage and name."""
     found = {}
     for item in project.registry.artefacts(project.find_release("latest").number):

@@ -24,6 +24,8 @@ from star_platform.errors import ExitCode
 from star_platform.project import Project
 from star_platform.text.encoder import encode
 from star_platform.text.stage import fit_encoder
+from tests.conftest import REPOSITORY
+from tests.docs.markdown import fences
 from tests.publishing.stores import use_store
 from tests.release.conftest import FIRST, make_project
 
@@ -138,6 +140,50 @@ def test_a_release_leaves_near_line_vectors_alone(market: Path, client: redis.Re
     assert project.publisher.reconcile(project.feast_state()) == ()
     assert before is not None
     assert served(market, 30) == before
+
+
+def test_the_texts_of_the_release_come_first(
+    market: Path, client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then an event that changes nothing is skipped, and an edit from before the release's text is old."""
+    import pyarrow.parquet as pq
+
+    profiles = pq.read_table(market / "data" / "profiles.parquet").to_pandas().sort_values("updated_at", kind="stable")
+    newest = profiles.groupby("member_id").last()
+    member, row = 105764, newest.loc[105764]
+    stream = f"events-{secrets.token_hex(4)}"
+    at = int(row.updated_at.timestamp() * 1000)
+    same, old = headline(member, f" {row.headline} ", at + 1000 - START), headline(member, "Old", at - 1000 - START)
+    send(client, stream, same, old)
+    arguments = ["text", "serve", "--project", str(market), "--stream", stream, "--until-empty", "--seed", "--json"]
+    assert main(arguments) == ExitCode.OK
+    told = capsys.readouterr()
+    assert re.search(r"member.headline: \d+ texts of the release, \d+ of them to encode", told.err)
+    record = json.loads(told.out.splitlines()[-1])
+    assert (record["unchanged"], record["stale"], record["changed"]) == (1, 1, 0)
+    np.testing.assert_allclose(served(market, member), expected(market, row.headline), atol=1e-6)
+    other = int(newest.index[newest.index > member][0])
+    np.testing.assert_allclose(served(market, other), expected(market, newest.loc[other].headline), atol=1e-6)
+    assert served(market, 100977) is None  # opted out
+    assert main(arguments) == ExitCode.OK  # again: nothing is older than itself
+    np.testing.assert_allclose(served(market, member), expected(market, row.headline), atol=1e-6)
+
+
+def test_the_page(market: Path, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/text-nearline.md: its event is taken, its code reads the vector."""
+    found = fences(REPOSITORY / "docs" / "text-nearline.md")
+    (added,) = [fence.text for fence in found if "XADD" in fence.text]
+    sent = re.search(r"XADD (\S+) \* event '(.*?)'", added, re.S)
+    assert sent is not None
+    stream = f"{sent[1]}-{secrets.token_hex(4)}"
+    client.xadd(stream, {"event": sent[2]})
+    arguments = ["text", "serve", "--project", str(market), "--stream", stream, "--until-empty"]
+    assert main(arguments) == ExitCode.OK
+    monkeypatch.chdir(market)
+    names: dict[str, Any] = {}
+    (code,) = [fence.text for fence in found if fence.language == "python"]
+    exec(code, names)
+    np.testing.assert_allclose(names["vector"], expected(market, "Data engineer"), atol=1e-6)
 
 
 def test_only_released_ids(market: Path, client: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
