@@ -12,7 +12,7 @@ from star_platform.errors import StarError, TextError
 from star_platform.publishing.model import FIELD, join_key
 from star_platform.publishing.nearline.offline import compact
 from star_platform.publishing.nearline.online import TAG_FIELD
-from star_platform.publishing.nearline.views import ARRIVED, TIME, TextView, ensure_view, moments, push_name
+from star_platform.publishing.nearline.views import ARRIVED, TIME, TextView, ensure_view, moments, push_name, view_name
 from star_platform.publishing.wire import entity_keys
 from star_platform.text.nearline.model import EntityId, Row, State
 
@@ -24,7 +24,19 @@ class FeastSink:
     """The views of all served text features. `VectorSink` of `text.nearline`."""
 
     def __init__(self, store: FeatureStore, views: Sequence[TextView], offline_root: Path) -> None:
-        """Registers what is missing; call it under a lease."""
+        """Registers what is missing; call it under a lease.
+
+        Raises:
+            TextError: T052 when Feast fails, T056 when two features would have one view.
+        """
+        names = {item.name: item.feature for item in views}
+        if len(names) < len(views):
+            alike = [item.feature for item in views if names[item.name] != item.feature]
+            raise TextError(
+                "T056",
+                f"{alike[0]} and {names[view_name(alike[0])]} have one view, {view_name(alike[0])}",
+                hint="rename one of the features",
+            )
         self._store = store
         self._items: Mapping[str, TextView] = {item.feature: item for item in views}
         with _writing():

@@ -117,4 +117,10 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "star-platform text serve --latency-target two",
         "star-platform text serve --latency-target 2s",
     ),
+    "T056": ErrorPage(
+        "Two text features would have one view",
+        "The view of `member.profile` is `member_profile_text`: names that differ only in where the dot stands meet.",
+        "features: {member.a_text: {kind: text}, member_a.text: {kind: text}}",
+        "Rename one of the two features, and release it.",
+    ),
 }

@@ -24,19 +24,27 @@ _COUNTED = 10_000
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 30, "socket_connect_timeout": 10}
 # Redis 6.2 does not say how many entries a group has still to read; counted in the server, up to a limit.
 _WAITING = """
-local groups = redis.call('XINFO', 'GROUPS', KEYS[1])
 local last = '0-0'
-for _, group in ipairs(groups) do
-  local name, delivered
-  for at = 1, #group, 2 do
-    if group[at] == 'name' then name = group[at + 1] end
-    if group[at] == 'last-delivered-id' then delivered = group[at + 1] end
-  end
-  if name == ARGV[1] then last = delivered end
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local field = {}
+  for at = 1, #group, 2 do field[group[at]] = group[at + 1] end
+  if field['name'] == ARGV[1] then last = field['last-delivered-id'] end
 end
 local rows = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', ARGV[2])
 return {#rows, rows[1] and rows[1][1] or ''}
 """
+# Names that have nothing pending, in one step: Redis forgets what is pending for a name that is removed.
+_REMOVE_IDLE = """
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local field = {}
+  for at = 1, #consumer, 2 do field[consumer[at]] = consumer[at + 1] end
+  local meant = ARGV[2] == '' or ARGV[2] == field['name']
+  if meant and field['pending'] == 0 and field['idle'] >= tonumber(ARGV[3]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], field['name'])
+  end
+end
+"""
+_FORGET_MS = 3_600_000
 
 
 class RedisStream:
@@ -48,6 +56,7 @@ class RedisStream:
         with _answering():
             self._join()
         self._waiting = client.register_script(_WAITING)
+        self._remove_idle = client.register_script(_REMOVE_IDLE)
         self._after = b"0-0"
 
     def recover(self, count: int) -> list[Message]:
@@ -110,8 +119,9 @@ class RedisStream:
         return int(seconds) * 1_000_000 + int(micros)
 
     def tidy(self) -> None:
-        """Trim entries that every group of the stream has done, and that are older than the retention."""
+        """Trim entries that every group has done and that are older than the retention; forget names of the dead."""
         with _answering():
+            self._remove_idle(keys=[self._stream], args=[self._config.group, "", _FORGET_MS])
             floors = [(self.now() // 1000 - int(self._config.retention * 1000), 0)]
             for group in self._client.xinfo_groups(self._stream):
                 oldest = self._client.xpending(self._stream, group["name"])["min"]
@@ -122,10 +132,7 @@ class RedisStream:
     def close(self) -> None:
         """Take the name off the group's list, unless something is still pending for it."""
         with _answering():
-            consumers = self._client.xinfo_consumers(self._stream, self._config.group)
-            own = [item for item in consumers if item["name"] == self._config.worker.encode()]
-            if own and not own[0]["pending"]:
-                self._client.xgroup_delconsumer(self._stream, self._config.group, self._config.worker)
+            self._remove_idle(keys=[self._stream], args=[self._config.group, self._config.worker, 0])
         self._client.close()
 
     # --- entries ------------------------------------------------------------------------------------------------------

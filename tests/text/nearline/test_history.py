@@ -13,7 +13,8 @@ import pytest
 
 from star_platform.errors import TextError
 from star_platform.publishing.nearline.offline import append, compact
-from star_platform.publishing.nearline.views import open_text_store, write_repo
+from star_platform.publishing.nearline.sink import FeastSink
+from star_platform.publishing.nearline.views import TextView, open_text_store, write_repo
 from star_platform.text.nearline.model import Order, Row
 from tests.publishing.stores import use_store
 
@@ -146,3 +147,10 @@ def test_an_online_store_that_cannot_compare_is_refused(spec: Spec) -> None:
         write_repo(spec.repo)
     assert caught.value.code == "T049"
     assert not (spec.repo / "text").exists()
+
+
+def test_two_features_with_one_view_are_refused(world: World, tmp_path: Path) -> None:
+    views = [TextView(name, "int64", 8, "space") for name in ("member.a_b", "job.text", "member_a.b")]
+    with pytest.raises(TextError, match=r"member\.a_b and member_a\.b") as caught:
+        FeastSink(world.sink._store, views, tmp_path)
+    assert caught.value.code == "T056"

@@ -133,6 +133,22 @@ def test_leaving_takes_the_name_off_unless_something_is_pending(world: World) ->
     assert names == [b"w2"]
 
 
+def test_names_of_the_dead_are_forgotten_but_never_what_they_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(world, 2)
+    world.stream("holds").read(1, 10)
+    done = world.stream("done")
+    done.ack(done.read(1, 10))
+    monkeypatch.setattr("star_platform.text.nearline.redis_stream._FORGET_MS", 1)
+    time.sleep(0.01)
+    stream = world.stream("w3")
+    stream.tidy()
+    names = [item["name"] for item in stream._client.xinfo_consumers(world.spec.stream, "star-text")]
+    assert names == [b"holds"]
+    assert stream.lag().pending == 1
+
+
 def test_a_server_that_is_away_is_an_outage() -> None:
     with pytest.raises(TextError) as caught:
         open_redis_stream(f"redis://127.0.0.1:{free_port()}/0", ServeConfig(worker="w"))
