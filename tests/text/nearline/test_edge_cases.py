@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from star_platform.errors import TextError
 from star_platform.text.nearline.model import DELETED, MISSING
 from tests.text.nearline.world import START, Counting, World, event
 
@@ -180,12 +184,10 @@ def test_an_empty_text_is_missing_and_never_zeros(world: World, text: str) -> No
     assert world.history("member.profile").embedding.tolist()[-1] is None
 
 
-def test_another_encoder_is_another_version_and_misses(world: World, tiny_decoder: object) -> None:
+def test_another_encoder_is_another_version_and_misses(world: World, tiny_decoder: Path) -> None:
     world.send(event(7, "nurse", 1))
     world.drain()
-    from dataclasses import replace
-
-    other = replace(world.spec, model=tiny_decoder).open()  # type: ignore[arg-type]
+    other = replace(world.spec, model=tiny_decoder).open()
     assert other.sink.version("member.profile") == 2
     assert other.served("member.profile", [7])[0] == [None]
     other.send(event(7, "nurse", 2))
@@ -193,6 +195,20 @@ def test_another_encoder_is_another_version_and_misses(world: World, tiny_decode
     check_served(other, 7, "nurse")
     again = world.spec.open()  # somebody with the old encoder does not get the old version back
     assert again.sink.version("member.profile") == 3
+
+
+def test_a_worker_with_the_former_encoder_stops(world: World, tiny_decoder: Path) -> None:
+    """Its vectors are of another space; what it had in hand is done by those with the new one."""
+    old = world.worker("old", patience=0.01)
+    new = replace(world.spec, model=tiny_decoder).open()
+    world.send(event(7, "nurse", 1))
+    world.sink._store.refresh_registry()
+    with pytest.raises(TextError) as caught:
+        world.drain(old)
+    assert caught.value.code == "T052"
+    new.drain(new.worker("new", claim_after=0.001))
+    np.testing.assert_allclose(new.served("member.profile", [7])[0][0], new.vector("nurse"), atol=1e-6)
+    assert world.served("member.profile", [7])[0] == [None]  # version 1
 
 
 def test_a_join_gets_the_text_of_its_time(world: World) -> None:

@@ -115,7 +115,8 @@ def test_a_worker_over_kafka(broker: Broker, world: World) -> None:
     worker.stream.close()
 
 
-def test_a_broker_that_is_away_is_an_outage() -> None:
+def test_a_broker_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("star_platform.text.nearline.kafka_stream._ANSWER_SECONDS", 0.5)
     with pytest.raises(TextError) as caught:
         open_kafka_stream(f"kafka://127.0.0.1:{free_port()}", ServeConfig(worker="w"))
     assert caught.value.code == "T040"

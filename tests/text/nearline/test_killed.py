@@ -12,6 +12,7 @@ from star_platform.errors import ExitCode
 from .tiny_texts import Updates, updates
 from .world import Spec, Working, World, wait_for
 
+pytestmark = pytest.mark.slow
 UNCHANGED = 0.65
 
 
