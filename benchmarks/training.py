@@ -14,7 +14,7 @@ process, whose allocator keeps freed memory as ours does. Both take turns with o
 `compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs.
 `sample_gather_share`: the seconds of sampling and gathering, measured alone on one thread, over all core-seconds of a
 step; `waits`: the share of a step in which the computing thread waited for them. `--quick` takes a smaller graph and
-batches of a quarter, so that its ratios are not those of the full size.
+batches of an eighth, so that its ratios are not those of the full size.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Size:
     steps: int = 2
 
 
-QUICK = Size(nodes=128_000, edges=3_000_000, batch=1024, negatives=128, rounds=2, steps=2)
+QUICK = Size(nodes=128_000, edges=3_000_000, batch=512, negatives=128, rounds=2, steps=1)
 
 
 class Ours:

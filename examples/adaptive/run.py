@@ -60,7 +60,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def settings(strategy: str, mode: str, seed: int) -> TrainingConfig:
-    adaptive = {"enabled": mode == "adaptive"}
+    adaptive = {"enabled": mode == "adaptive", "grow": 10}
     return TrainingConfig.model_validate(SETTINGS | {"strategy": strategy, "seed": seed, "adaptive": adaptive})
 
 
