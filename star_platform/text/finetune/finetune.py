@@ -97,6 +97,7 @@ def finetune(
     draft.mkdir(parents=True)
     _write(draft, source, config, data, trained)
     folder = write_adapter(out if group.rank == 0 else work / "adapters", draft, manifest)
+    group.sum_([torch.zeros(1)])  # all have come here: nobody's scratch is removed while it is written
     if group.rank == 0:
         shutil.rmtree(work, ignore_errors=True)
     return Done(out / folder.name, manifest)
