@@ -7,6 +7,7 @@ because the merged model costs what the base costs.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "adapter_config.json"
+MANIFEST = "manifest.json"
 _NOT_CONTENT = {"base_model_name_or_path", "inference_mode", "peft_version", "revision", "auto_mapping"}
 """Settings that say where and by what an adapter was made, not what it computes."""
 
@@ -38,10 +40,31 @@ class Adapter:
         settings = {key: value for key, value in self._settings.items() if key not in _NOT_CONTENT}
         return digest({"weights": sha256(self.path / WEIGHTS), "settings": settings})
 
+    def check_base(self, weights: Mapping[str, str]) -> None:
+        """Raise TextError T010 if the adapter says that it was trained on other weights (SHA-256 by file name)."""
+        base = self._base.get("weights_sha256")
+        if base is not None and sorted(base.values()) != sorted(weights.values()):
+            name = self._base.get("encoder", "another encoder")
+            raise self.unusable(f"it was trained on other weights, of {name!r}")
+
+    @property
+    def pooling(self) -> str | None:
+        """What it was trained with, if it says so."""
+        return self._base.get("pooling")
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:
+        """What the run that made it says of the model that it adapts."""
+        found: dict[str, Any] = self._json(MANIFEST).get("base", {}) if (self.path / MANIFEST).is_file() else {}
+        return found
+
     @cached_property
     def _settings(self) -> dict[str, Any]:
+        return self._json(SETTINGS)
+
+    def _json(self, name: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self.unusable(error) from error
         return found

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from star_platform.errors import TextError
 from star_platform.text.finetune.config import FineTuneConfig
 
 TFIDF_SVD = "tfidf-svd"
 MINILM = "minilm"
+E5_MISTRAL = "e5-mistral"
+E5_MISTRAL_HUB_NAME = "intfloat/e5-mistral-7b-instruct"
 
 Pooling = Literal["mean", "cls", "last", "layer_mean_cls"]
 Precision = Literal["float32", "bfloat16", "int8"]
 INT8_VERSION = 1
 """Raised with every change of how `int8` rounds; it enters the fingerprint."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    E5_MISTRAL: {"pooling": "layer_mean_cls", "precision": "bfloat16", "max_tokens": 1800},
+}
+"""What the name of an encoder sets unless star.yaml says otherwise; that of STAR (arXiv 2507.09797), section 3."""
 
 
 class TextConfig(BaseModel):
@@ -29,13 +36,13 @@ class TextConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: Annotated[str, Field(min_length=1)] = TFIDF_SVD
-    """`tfidf-svd` (no weights), `minilm` (the extra of that name), a folder (`./models/e5`), or a hub name (`a/b`)."""
+    """`tfidf-svd` (no weights), `minilm` (the extra of that name), `e5-mistral`, a folder, or a hub name (`a/b`)."""
     revision: str | None = None
     """Commit, tag or branch of a hub name."""
     adapter: Annotated[str, Field(min_length=1)] | None = None
     """A folder made by `star-platform text finetune`; merged into the weights."""
     pooling: Literal["auto"] | Pooling = "auto"
-    """`auto`: what the model's folder says, else `mean` for an encoder and `last` for a decoder."""
+    """`auto`: what adapter or folder say, else `mean` for an encoder and `last` for a decoder."""
     prompt: str = ""
     """Put before every text."""
     prompts: dict[str, str] = {}
@@ -57,6 +64,19 @@ class TextConfig(BaseModel):
     """Of `tfidf-svd`; other encoders have the dim of their model."""
     finetune: FineTuneConfig | None = None
     """What `star-platform text finetune` learns from; a release does not read it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**PRESETS.get(str(given.get("encoder")), {}), **given}
+
+    @model_validator(mode="after")
+    def _int8_is_for_cpus(self) -> TextConfig:
+        if self.precision == "int8" and self.device == "cuda":
+            raise ValueError("`precision: int8` is for CPUs; write `bfloat16` for a GPU")
+        return self
 
     def check_features(self, known: Iterable[str]) -> None:
         """Raise TextError T011 for a prompt or a limit of something that is no text feature: a typing error."""

@@ -109,12 +109,13 @@ class HuggingFaceEncoder:
 
         on_cpu = self._transformer.device.type == "cpu"
         workers = (self._config.threads or torch.get_num_threads()) if on_cpu else 1
-        yield from in_order(work, self._plan(tokens), workers)
+        yield from in_order(work, self._plan(tokens, workers), workers)
 
-    def _plan(self, tokens: npt.NDArray[np.int32]) -> Iterator[Batch]:
+    def _plan(self, tokens: npt.NDArray[np.int32], workers: int) -> Iterator[Batch]:
         budget = self._config.token_budget
         if self._packed:
-            return plan_packed(tokens, min(budget, _PACKED_BUDGET))
+            fair = -(-int(tokens.sum()) // workers)  # of few texts, every worker gets some
+            return plan_packed(tokens, min(budget, _PACKED_BUDGET, fair))
         if self._config.precision == "bfloat16" and self._transformer.device.type == "cpu":
             budget = 1  # its sums depend on the shape of a batch, whatever the shape is: so every text is one
         return plan(tokens, budget, self.max_tokens)

