@@ -152,7 +152,7 @@ def _loaded(folder: ModelFolder, dtype: torch.dtype) -> torch.nn.Module:
 
 
 def _pooling(config: TextConfig, folder: ModelFolder) -> Pooling:
-    """Of star.yaml, else of the adapter, the folder, the kind of model; raises TextError T010 where the first differ."""
+    """Of star.yaml, else of adapter, folder, or kind of model; raises TextError T010 where the first two differ."""
     trained = None if folder.adapter is None else folder.adapter.pooling
     if config.pooling == "auto":
         return cast(Pooling, trained or folder.stated_pooling or ("last" if folder.is_decoder else "mean"))
