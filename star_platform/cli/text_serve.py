@@ -76,9 +76,9 @@ def serve(
 
     Example: star-platform text serve --worker encoder-1 --latency-target 2s
     """
-    from star_platform.text.nearline.config import ServeConfig, seconds
+    from star_platform.text.nearline.config import seconds, serve_config
 
-    config = ServeConfig(
+    config = serve_config(
         stream=stream,
         group=group,
         worker=worker or f"{socket.gethostname()}-{os.getpid()}",

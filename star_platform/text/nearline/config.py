@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from star_platform.errors import UsageError
 
@@ -41,6 +41,16 @@ class ServeConfig(BaseModel):
     """How long a stream or store may be down before the worker gives up; a restart goes on where it was."""
     entities: Literal["any", "released"] = "any"
     """`released`: an id that the active release does not know is a dead letter."""
+
+
+def serve_config(**settings: Any) -> ServeConfig:
+    """The settings of the command line; raises UsageError T055 for a value that cannot be."""
+    try:
+        return ServeConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise UsageError("T055", f"--{option}: {first['msg']}", hint="star-platform text serve --help") from error
 
 
 def seconds(text: str) -> float:

@@ -112,8 +112,9 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         'pip install "star-platform[redis]", or "star-platform[kafka]"',
     ),
     "T055": ErrorPage(
-        "Not a span of time",
-        "Spans on the command line are a number and a unit: ms, s, m, h or d.",
+        "Not a value for this option",
+        "Spans of time are a number and a unit: ms, s, m, h or d. A target, and the silence after which a worker "
+        "counts as dead, are longer than nothing; names are not empty.",
         "star-platform text serve --latency-target two",
         "star-platform text serve --latency-target 2s",
     ),

@@ -242,7 +242,11 @@ def test_it_needs_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "R022" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("span", ["two", "2", "-1s", "2 fortnights"])
-def test_spans_have_a_unit(span: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["text", "serve", "--latency-target", span]) == ExitCode.USAGE
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--latency-target", span) for span in ("two", "2", "2 fortnights", "0s")]
+    + [("--claim-after", "0s"), ("--stream", "")],
+)
+def test_values_that_cannot_be_are_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["text", "serve", option, value]) == ExitCode.USAGE
     assert "T055" in capsys.readouterr().err
