@@ -81,28 +81,18 @@ def gather(
     newest_only: Any,
     wanted: Any,
     own_weights: Any,
-    places: Any,
     sources: Any,
     relations: Any,
     ages: Any,
     weights: Any,
-    found: Any,
-) -> Any:
-    """Every valid edge into `nodes`, list after list, and the distinct nodes at both ends.
-
-    `places` int32[all nodes] is -1 everywhere before and 0 at the nodes in `found` after. Ages are in microseconds,
-    -1 for undated edges. Returns how many are in `found`, in no particular order.
-    """
+) -> None:
+    """Every valid edge into `nodes`, list after list. Ages are in microseconds, -1 for undated edges."""
     always = np.iinfo(np.int64).min
-    t, at, count = 0, 0, 0
+    t, at = 0, 0
     for i in range(nodes.size):
         node = nodes[i]
         while node >= offsets[t + 1]:
             t += 1
-        if places[node] < 0:
-            places[node] = 0
-            found[count] = node
-            count += 1
         first_list = rows[t] + (node - offsets[t]) * slots[t]
         for each in range(first_list, first_list + slots[t]):
             begin, end = indptr[each], indptr[each + 1]
@@ -110,34 +100,12 @@ def gather(
             for part in range(2):
                 low, high = (begin, undated) if part == 0 else (first, last)
                 for e in range(low, high):
-                    source = edges[e, 1] & 0xFFFFFFFF
-                    sources[at] = source
+                    sources[at] = edges[e, 1] & 0xFFFFFFFF
                     relations[at] = edges[e, 1] >> 32
                     ages[at] = -1 if edges[e, 0] == always else moment - edges[e, 0]
                     if own_weights.size:
                         weights[at] = own_weights[e]
-                    if places[source] < 0:
-                        places[source] = 0
-                        found[count] = source
-                        count += 1
                     at += 1
-    return count
-
-
-@kernel
-def relabel(found: Any, places: Any, nodes: Any, sources: Any, own: Any) -> None:
-    """Global ids to places among the sorted `found`: `sources` in place, those of `nodes` into `own`.
-
-    Leaves -1 everywhere in `places`.
-    """
-    for k in range(found.size):
-        places[found[k]] = k
-    for e in range(sources.size):
-        sources[e] = places[sources[e]]
-    for i in range(nodes.size):
-        own[i] = places[nodes[i]]
-    for k in range(found.size):
-        places[found[k]] = -1
 
 
 @kernel

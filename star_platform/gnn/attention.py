@@ -64,12 +64,27 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, block: BlockTensors | None, slices: Sequence[int]) -> Tensor:
         """`[n, dim]` for the items of a hop, from `hidden [m, dim]` of the next-deeper hop; float32 or bfloat16."""
-        itself, rest = (hidden, hidden) if block is None else own_rows(hidden, block.self_positions)
         if block is None or not self.relations:
-            out = project([itself], [self.own], slices, self.bias)
+            return self._finished(project([hidden], [self.own], slices, self.bias))
+        itself, rest = own_rows(hidden, block.self_positions)
+        return self.mixed(itself, self.messages(rest), block, slices)
+
+    def messages(self, hidden: Tensor) -> Tensor:
+        """What an item is to those whose neighbour it is: keys and values `[m, 2 inner]`, or with `mean` its state."""
+        if self.mean:
+            return hidden
+        return matmul(hidden, self.key_value, "bf16" if hidden.dtype == torch.bfloat16 else "float32")
+
+    def mixed(self, itself: Tensor, messages: Tensor, block: BlockTensors, slices: Sequence[int]) -> Tensor:
+        """`[n, dim]` from the items' own states `[n, dim]` and the messages of whom the block's `neighbours` count."""
+        if self.mean:
+            taken = neighbour_mean(messages, self.rho, self.terms[0, :, 0], block).to(itself.dtype)
         else:
-            taken = self._mean(rest, block) if self.mean else self._attended(itself, rest, block, slices)
-            out = project([itself, taken], [self.own, self.output], slices, self.bias)
+            query, shifts = project([itself], [self.query], slices), self.rho @ self.key_value
+            taken = neighbour_attention(messages, query, shifts, self.terms * self.used, block, self.scale)
+        return self._finished(project([itself, taken], [self.own, self.output], slices, self.bias))
+
+    def _finished(self, out: Tensor) -> Tensor:
         if self.last:
             return out
         if isinstance(self.norm, nn.LayerNorm):
@@ -78,16 +93,6 @@ class Layer(nn.Module):
             out = functional.leaky_relu(self.norm(out), NEGATIVE_SLOPE)
         dropped: Tensor = self.dropout(out)
         return dropped
-
-    def _mean(self, hidden: Tensor, block: BlockTensors) -> Tensor:
-        return neighbour_mean(hidden, self.rho, self.terms[0, :, 0], block)
-
-    def _attended(self, itself: Tensor, hidden: Tensor, block: BlockTensors, slices: Sequence[int]) -> Tensor:
-        """The weighted sums of neighbour values, heads side by side: `[n, inner]`."""
-        query = project([itself], [self.query], slices)
-        keys_values = matmul(hidden, self.key_value, "bf16" if hidden.dtype == torch.bfloat16 else "float32")
-        shifts = self.rho @ self.key_value
-        return neighbour_attention(keys_values, query, shifts, self.terms * self.used, block, self.scale)
 
 
 def _norm(kind: str, dim: int) -> nn.Module:

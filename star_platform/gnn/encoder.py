@@ -11,7 +11,7 @@ from torch.nn import functional
 from star_platform.gnn.attention import Layer
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputSpec, TypeEncoder
-from star_platform.gnn.trees import BlockTensors, Trees
+from star_platform.gnn.trees import Trees
 
 SELF_LAYERS = 2
 """Layers of an encoder without a graph: as deep as the usual one with it."""
@@ -65,7 +65,7 @@ class Encoder(nn.Module):
         hops = len(trees.blocks)
         for depth in range(self.depth):
             hop = max(hops - 1 - depth, 0)
-            hidden = self.layer(number, depth, hidden, trees.blocks[hop] if hops else None, trees.slices[hop])
+            hidden = self.layer(number, depth)(hidden, trees.blocks[hop] if hops else None, trees.slices[hop])
         return hidden
 
     def compile_layers(self) -> None:
@@ -82,14 +82,13 @@ class Encoder(nn.Module):
         assert isinstance(tower, nn.ModuleList)  # noqa: S101 - for the type checker
         return len(tower)
 
-    def layer(
-        self, tower: int, depth: int, hidden: Tensor, block: BlockTensors | None, slices: Sequence[int]
-    ) -> Tensor:
-        """One layer of one tower, deepest hop first: `[n, dim]`."""
+    def layer(self, tower: int, depth: int) -> Layer:
+        """A layer of a tower, deepest hop first."""
         layers = self.towers[tower]
         assert isinstance(layers, nn.ModuleList)  # noqa: S101 - for the type checker
-        out: Tensor = layers[depth](hidden, block, slices)
-        return out
+        found = layers[depth]
+        assert isinstance(found, Layer)  # noqa: S101 - for the type checker
+        return found
 
     def finish(self, towers: Sequence[Tensor], slices: Sequence[int]) -> Tensor:
         """The vectors float32 `[n, dim]` out of the last layer of each tower; rows of type t are `slices[t:t + 2]`."""

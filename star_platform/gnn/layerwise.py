@@ -1,14 +1,15 @@
 """Vectors from complete neighbourhoods, layer by layer, out of core and resumable.
 
 Sampled inference computes the neighbours of a node again for everybody who has it as a neighbour. Here every layer is
-computed once for all nodes (GraphSAINT's and DGL's "full inference", arXiv 1907.04931, section 4): the hidden states of
-a layer lie in a file as large as nodes x dim x 4 bytes, and the next layer is made of it chunk by chunk. Memory is that
-of one chunk (its edges, and one row for each of its distinct sources) and 4 bytes per node; a node with a million
-neighbours needs a million rows at once.
+computed once for all nodes (GraphSAINT's and DGL's "full inference", arXiv 1907.04931, section 4), and so are the keys
+and values by which nodes are neighbours. Both lie in files, and the next layer is made of them chunk by chunk: the
+attention reads the rows of neighbours where they are, in mapped memory. Memory is that of the edges of one chunk, and
+what of the files the system keeps.
 
     <work>/progress.json         what it belongs to, and how far it is
     <work>/inputs.npy            float32[nodes, dim]: what the input encoders make of every node
     <work>/tower<t>-<d>.npy      float32[nodes, dim]: the hidden states after layer d of tower t
+    <work>/tower<t>-<d>-messages.npy     float32[nodes, 2 inner]: the keys and values that layer d reads
     <work>/vectors.npy           float32[nodes, dim]: after the last layer
 
 Chunks depend on the graph alone and a row on its chunk alone, so a run that was killed ends with the same bytes.
@@ -20,7 +21,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from torch import Tensor
 
 from star_platform.gnn import runtime
 from star_platform.gnn.model_io import Model
-from star_platform.gnn.neighbourhoods import CHUNK_NODES, Chunk, Neighbourhoods
+from star_platform.gnn.neighbourhoods import CHUNK_NODES, Neighbourhoods
 from star_platform.gnn.sequence import SequenceTensors
 from star_platform.gnn.trees import BlockTensors, TreeReader
 from star_platform.planning.canonical import digest
@@ -53,18 +55,19 @@ class _Step:
     pieces: Sequence[slice]
     make: Callable[[slice], Any]
     compute: Callable[[Any], Tensor]
-    below: Path | None = None
-    """The file that `make` reads."""
-    drops: bool = False
-    """Nobody reads `below` once the step is done."""
+    width: int
+    below: tuple[Path, ...] = ()
+    """The files that `make` and `compute` read."""
+    drops: tuple[Path, ...] = ()
+    """Those of them that nobody reads once the step is done."""
 
 
 @dataclass(frozen=True)
 class _Made:
     """What a layer needs for one chunk."""
 
-    rows: Tensor
-    """`[m, dim]`: states of the chunk's sources."""
+    itself: Tensor
+    """`[n, dim]`: states of the chunk's nodes."""
     block: BlockTensors | None
     activities: SequenceTensors | None
     slices: tuple[int, ...]
@@ -87,6 +90,7 @@ class Layerwise:
             for hop in reversed(config.fan_outs)
         ]
         self._hops, self._width = config.hops > 0, config.dim
+        self._attends = self._hops and config.encoder != "mean"
         self._offsets = reader.adjacency.offsets
         self._device = next(self.encoder.parameters()).device
 
@@ -122,10 +126,10 @@ class Layerwise:
         for tower, needs in plans:
             below = inputs
             for depth in range(self.encoder.depth):
-                last = depth == self.encoder.depth - 1
-                out = self.work / ("vectors.npy" if last else f"tower{tower}-{depth}.npy")
-                steps.append(self._layer_step(tower, depth, below, out, needs[depth + 1], drops=below != inputs))
-                below = out
+                if self._attends:
+                    steps.append(self._messages_step(tower, depth, below, needs[depth]))
+                steps.append(self._layer_step(tower, depth, below, needs[depth + 1]))
+                below = steps[-1].out
         return steps
 
     def _targets(self, nodes: Rows) -> Iterator[tuple[int, Rows]]:
@@ -162,35 +166,66 @@ class Layerwise:
             encoded: Tensor = self.encoder.inputs[made[0]](runtime.moved(made[1], self._device))
             return encoded.float()
 
-        return _Step("inputs", out, nodes, pieces, make, compute)
+        return _Step("inputs", out, nodes, pieces, make, compute, self._width)
 
-    def _layer_step(self, tower: int, depth: int, below: Path, out: Path, nodes: Rows, *, drops: bool) -> _Step:
-        """One layer of one tower, from the rows in `below`."""
+    def _messages_step(self, tower: int, depth: int, below: Path, nodes: Rows) -> _Step:
+        """Keys and values of every node that is a neighbour of somebody."""
+        layer, file = self.encoder.layer(tower, depth), _Rows(below)
+        out = self.work / f"tower{tower}-{depth}-messages.npy"
+
+        def compute(rows: Tensor) -> Tensor:
+            return layer.messages(self._rounded(rows.to(self._device)))
+
+        width = 2 * self.model.config.dim * self.model.config.multiplier
+        name = f"tower {tower}, messages {depth}"
+        return _Step(name, out, nodes, _cut(len(nodes)), lambda at: file.of(nodes[at]), compute, width, (below,))
+
+    def _layer_step(self, tower: int, depth: int, below: Path, nodes: Rows) -> _Step:
+        """One layer of one tower, from the states in `below` and what neighbours are."""
         last = depth == self.encoder.depth - 1
-        hidden: list[Matrix] = []
+        out = self.work / ("vectors.npy" if last else f"tower{tower}-{depth}.npy")
+        layer, states = self.encoder.layer(tower, depth), _Rows(below)
         near = self.neighbourhoods[depth] if self._hops else None
+        source = self.work / f"tower{tower}-{depth}-messages.npy" if self._attends else below
+        messages = _Rows(source)
 
         def make(piece: slice) -> _Made:
-            if not hidden:
-                hidden.append(np.load(below, mmap_mode="r"))
-            chunk = _alone(nodes[piece], self._offsets) if near is None else near.chunk(nodes[piece])
-            block = None if chunk.block is None else self.reader.block(chunk.block, chunk.self_positions)
-            # torch's memory and not numpy's: how operands lie may decide on the last bit of a product
-            rows = torch.empty(len(chunk.sources), self._width)
-            np.take(hidden[0], chunk.sources, axis=0, out=rows.numpy(), mode="clip")
-            rows = rows.bfloat16() if self.encoder.bf16 else rows
-            return _Made(rows, block, self._activities(nodes[piece]) if last else None, chunk.slices)
+            here, block = nodes[piece], None
+            slices = tuple(int(bound) for bound in np.searchsorted(here, self._offsets))
+            if near is not None:
+                block = self.reader.block(near.chunk(here).block, here.astype(np.int32))
+            return _Made(states.of(here), block, self._activities(here) if last else None, slices)
 
         def compute(made: _Made) -> Tensor:
             made = runtime.moved(made, self._device)
-            found = self.encoder.layer(tower, depth, made.rows, made.block, made.slices)
+            itself = self._rounded(made.itself)
+            found: Tensor
+            if made.block is None:
+                found = layer(itself, None, made.slices)
+            else:
+                found = layer.mixed(itself, *self._neighbours(messages, made.block), made.slices)
             if not last:
                 return found
             vectors = self.encoder.finish([found] * len(self.encoder.towers), made.slices)
             return self.model.finish(vectors, made.activities)[0]
 
         pieces = _cut(len(nodes)) if near is None else near.chunks(nodes)
-        return _Step(f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, below, drops)
+        read = dict.fromkeys([below, source])
+        drops = tuple(path for path in read if path.name != "inputs.npy")
+        return _Step(
+            f"tower {tower}, layer {depth}", out, nodes, pieces, make, compute, self._width, tuple(read), drops
+        )
+
+    def _rounded(self, rows: Tensor) -> Tensor:
+        return rows.bfloat16() if self.encoder.bf16 else rows
+
+    def _neighbours(self, messages: _Rows, block: BlockTensors) -> tuple[Tensor, BlockTensors]:
+        """The messages that a block counts in, and the block: on the CPU all of them, as they lie in the file."""
+        if self._device.type == "cpu":
+            return messages.every, block
+        sources, places = torch.unique(block.neighbours, return_inverse=True)
+        rows = messages.of(sources.cpu().numpy()).to(self._device)
+        return self._rounded(rows), replace(block, neighbours=places.to(torch.int32))
 
     def _activities(self, nodes: Rows) -> SequenceTensors | None:
         """What the temporal encoder reads of the nodes whose graph vectors are done."""
@@ -202,8 +237,7 @@ class Layerwise:
 
     def _run(self, step: _Step, number: int, piece: int, ledger: _Ledger, task: Task) -> None:
         """The pieces of a step from `piece` on."""
-        shape = (int(self._offsets[-1]), self._width)
-        out = _open(step.out, shape)
+        out = _open(step.out, (int(self._offsets[-1]), step.width))
         task.advance(step.pieces[piece - 1].stop if piece else 0)
         task.note(layer=step.name)
         flushed = time.monotonic()
@@ -217,8 +251,26 @@ class Layerwise:
                 flushed = time.monotonic()
         out.flush()
         ledger.write(number + 1, 0)
-        if step.drops and step.below is not None:
-            step.below.unlink(missing_ok=True)
+        for path in step.drops:
+            path.unlink(missing_ok=True)
+
+
+class _Rows:
+    """The rows of a file that an earlier step wrote; opened when the first is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def every(self) -> Tensor:
+        """All of them, mapped."""
+        return torch.from_numpy(np.load(self._path, mmap_mode="c"))  # "c": torch warns of memory that is read-only
+
+    def of(self, nodes: NDArray[Any]) -> Tensor:
+        """Some of them, in memory of torch's: how operands lie may decide on the last bit of a product."""
+        rows = torch.empty(len(nodes), self.every.shape[1])
+        np.take(self.every.numpy(), nodes, axis=0, out=rows.numpy(), mode="clip")
+        return rows
 
 
 class _Ledger:
@@ -253,7 +305,7 @@ def _open(path: Path, shape: tuple[int, int]) -> np.memmap[Any, np.dtype[np.floa
 
 def _there(step: _Step, piece: int) -> bool:
     """Whether a step can go on: somebody may have tidied up."""
-    return (step.below is None or step.below.exists()) and (piece == 0 or step.out.exists())
+    return all(path.exists() for path in step.below) and (piece == 0 or step.out.exists())
 
 
 def _cut(count: int) -> list[slice]:
@@ -262,10 +314,3 @@ def _cut(count: int) -> list[slice]:
 
 def _checksum(nodes: Rows) -> str:
     return hashlib.sha256(np.ascontiguousarray(nodes).tobytes()).hexdigest()
-
-
-def _alone(nodes: Rows, offsets: Rows) -> Chunk:
-    """Nodes that see only themselves, for a model without neighbours."""
-    own = np.arange(len(nodes), dtype=np.int32)
-    slices = tuple(int(bound) for bound in np.searchsorted(nodes, offsets))
-    return Chunk(nodes, nodes.astype(np.int32), None, own, slices)

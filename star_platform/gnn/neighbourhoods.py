@@ -25,12 +25,8 @@ class Chunk:
 
     nodes: NDArray[np.int64]
     """int64[n]: global ids, ascending."""
-    sources: NDArray[np.int32]
-    """int32[m]: global ids of the items of the block, ascending, each once; the nodes themselves are among them."""
-    block: Block | None
-    """Ragged; `neighbours` counts in `sources`. None for a model without neighbours."""
-    self_positions: NDArray[np.int32]
-    """int32[n]: place of each of `nodes` in `sources`."""
+    block: Block
+    """Ragged; `neighbours` are global ids."""
     slices: tuple[int, ...]
     """Bounds of the node types among `nodes`."""
 
@@ -49,7 +45,6 @@ class Neighbourhoods:
         self._since = UNDATED + 1 if window is None else moment - window
         self._wanted = np.empty(0, dtype=np.bool_)
         self._moment, self._newest_only = moment, newest_only
-        self._places = np.full(adjacency.num_nodes, -1, dtype=np.int32)
 
     def of_relations(self, names: Collection[str]) -> Neighbourhoods:
         """The same by edges of some relations alone, of an adjacency with lists per relation."""
@@ -90,14 +85,8 @@ class Neighbourhoods:
         own_weights = adjacency.weights if adjacency.weights is not None else np.empty(0, dtype=np.float32)
         sources, relations = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int16)
         ages, weights = np.empty(count, dtype=np.int64), np.empty(count if weighted else 0, dtype=np.float32)
-        found = np.empty(min(count + len(nodes), adjacency.num_nodes), dtype=np.int32)
-        out = self._places, sources, relations, ages, weights, found
-        distinct = kernels.gather(*self._given(nodes, own_weights, *out))
-        items = np.sort(found[:distinct])
-        own = np.empty(len(nodes), dtype=np.int32)
-        kernels.relabel(items, self._places, nodes, sources, own)
-        block = Block(sources, relations, ages, weights if weighted else None, indptr)
-        return Chunk(nodes, items, block, own, self.slices(nodes))
+        kernels.gather(*self._given(nodes, own_weights, sources, relations, ages, weights))
+        return Chunk(nodes, Block(sources, relations, ages, weights if weighted else None, indptr), self.slices(nodes))
 
     def slices(self, nodes: NDArray[np.int64]) -> tuple[int, ...]:
         """Bounds of the node types among `nodes` (global ids, ascending)."""
