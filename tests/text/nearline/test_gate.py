@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from star_platform.text.nearline.gate import Subject, plan
 from star_platform.text.nearline.model import DELETED, MISSING, Change, Message, Order, State
 
+CALM = settings(max_examples=100, deadline=None)
 FEATURE = "member.profile"
 TAGS = {(FEATURE, text): f"key of {text}" for text in "abc"}
 
@@ -30,6 +31,7 @@ def streams(rows: list[tuple[int, int, str | None]]) -> list[Change]:
     return [change(entity, time, arrival, text) for arrival, (entity, time, text) in enumerate(rows)]
 
 
+@CALM
 @given(rows=contents, data=st.data())
 def test_batches_and_their_order_do_not_matter(rows: list[tuple[int, int, str | None]], data: st.DataObject) -> None:
     changes = streams(rows)
@@ -54,6 +56,7 @@ def test_batches_and_their_order_do_not_matter(rows: list[tuple[int, int, str | 
         assert states[FEATURE, entity] == expected
 
 
+@CALM
 @given(rows=contents)
 def test_in_one_batch_every_change_of_the_text_is_kept(rows: list[tuple[int, int, str | None]]) -> None:
     changes = streams(rows)
@@ -65,6 +68,7 @@ def test_in_one_batch_every_change_of_the_text_is_kept(rows: list[tuple[int, int
         assert [item.change for item in result.changed if item.change.entity == entity] == expected
 
 
+@CALM
 @given(rows=contents)
 def test_doing_a_batch_again_decides_nothing(rows: list[tuple[int, int, str | None]]) -> None:
     changes = streams(rows)

@@ -47,7 +47,7 @@ def test_a_worker_killed_twice(spec: Spec, world: World) -> None:
     plan = updates(5_000, 400, UNCHANGED, seed=11)
     world.send(*plan.events)
     done = Watch(world, 5_000)
-    for share in (0.25, 0.6):
+    for share in (0.2, 0.5):
         worker = Working(spec, "w1", max_batch=64)
         wait_for(lambda share=share: done() > share * 5_000)  # type: ignore[misc]
         worker.kill()

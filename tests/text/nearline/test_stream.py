@@ -50,13 +50,13 @@ def test_a_former_life_is_taken_up_at_once(world: World) -> None:
 def test_messages_of_the_silent_are_claimed(world: World) -> None:
     keys = send(world, 3)
     world.stream("w1").read(3, 10)
-    other = world.stream("w2", claim_after=0.2)
+    other = world.stream("w2", claim_after=1.0)
     assert other.claim(10) == []  # not silent for long enough
-    time.sleep(0.25)
+    time.sleep(1.05)
     claimed = other.claim(10)
     assert [message.id for message in claimed] == keys
     assert {message.deliveries for message in claimed} == {2}
-    assert world.stream("w3", claim_after=0.2).claim(10) == []  # the silence begins anew
+    assert world.stream("w3", claim_after=1.0).claim(10) == []  # the silence begins anew
 
 
 def test_what_is_done_is_never_seen_again(world: World) -> None:

@@ -215,12 +215,12 @@ class Working:
         self.process.kill()
         self.process.join()
 
-    def join(self, seconds: float = 90) -> int | None:
+    def join(self, seconds: float = 120) -> int | None:
         self.process.join(seconds)
         return self.process.exitcode
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
