@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MIN_TOKENS = 16
 """Of a batch, padding included: with fewer the CPU's libraries add in another order (see `packed`)."""
-_PACKED_BUDGET = 2048
+_PACKED_BUDGETS = {"float32": 1024, "int8": 512}
 """Tokens whose states stay close to a core: larger batches are slower, and need no fewer calls of attention."""
 
 
@@ -115,7 +115,7 @@ class HuggingFaceEncoder:
         budget = self._config.token_budget
         if self._packed:
             fair = -(-int(tokens.sum()) // workers)  # of few texts, every worker gets some
-            return plan_packed(tokens, min(budget, _PACKED_BUDGET, fair))
+            return plan_packed(tokens, min(budget, _PACKED_BUDGETS[self._config.precision], fair))
         if self._config.precision == "bfloat16" and self._transformer.device.type == "cpu":
             budget = 1  # its sums depend on the shape of a batch, whatever the shape is: so every text is one
         return plan(tokens, budget, self.max_tokens)

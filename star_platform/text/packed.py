@@ -52,7 +52,7 @@ class Packed:
         after_padding = model.config.model_type in _FIRST_POSITION_IS_AFTER_PADDING
         self._first_position = int(model.config.pad_token_id) + 1 if after_padding else 0
         self._embeddings = model.embeddings
-        self._layers = [_layer(layer) for layer in model.encoder.layer]
+        self._layers = [_layer(layer, gelu=model.config.hidden_act == "gelu") for layer in model.encoder.layer]
 
     @staticmethod
     def fits(transformer: Transformer) -> bool:
@@ -107,14 +107,16 @@ class Packed:
         return out
 
 
-def _layer(layer: Any) -> _Layer:
-    own = layer.attention.self
+def _layer(layer: Any, *, gelu: bool) -> _Layer:
+    own, up, activation = layer.attention.self, layer.intermediate.dense, layer.intermediate.intermediate_act_fn
+    if gelu and isinstance(up, Int8Linear):
+        up, activation = up.with_gelu(), torch.nn.Identity()
     return _Layer(
         qkv=_side_by_side([own.query, own.key, own.value]),
         mixed=layer.attention.output.dense,
         attention_norm=layer.attention.output.LayerNorm,
-        up=layer.intermediate.dense,
-        activation=layer.intermediate.intermediate_act_fn,
+        up=up,
+        activation=activation,
         down=layer.output.dense,
         norm=layer.output.LayerNorm,
     )

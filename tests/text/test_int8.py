@@ -60,6 +60,23 @@ def test_side_by_side_is_each_by_itself() -> None:
         assert torch.equal(Int8Linear.side_by_side(maps)(rows), torch.cat([each(rows) for each in maps], 1))
 
 
+def test_gelu_in_the_same_pass() -> None:
+    """Whole numbers from -30 to 30 in steps of 1/4, and beyond the edge on either side."""
+    linear = torch.nn.Linear(2, 2, bias=False)
+    linear.weight.data = torch.tensor([[127.0, 0.0], [0.0, 127.0]]) / 127.0
+    values = torch.cat([torch.arange(-120, 121) / 4, torch.tensor([-1e4, 1e4])])
+    rows = torch.stack([values, torch.zeros_like(values)], 1)
+    mapped = Int8Linear.of(linear)
+    with torch.no_grad():
+        plain, passed = mapped(rows), mapped.with_gelu()(rows)
+    expected = torch.nn.functional.gelu(plain)
+    assert (passed - expected).abs()[:-2].max() < 1.2e-4  # 30 times the error of Phi
+    near = plain.abs() < 4.5
+    assert (passed - expected).abs()[near].max() < 2e-5
+    assert passed[-1, 0] == pytest.approx(1e4, rel=1e-5)
+    assert abs(float(passed[-2, 0])) < 0.05
+
+
 @pytest.mark.parametrize("model", ["tiny_bert", "tiny_decoder"])
 def test_companions_change_no_bit(model: str, request: pytest.FixtureRequest) -> None:
     """With one scale per tensor, as dynamic quantisation usually has it, they would."""
