@@ -86,7 +86,7 @@ def stages(config: FineTuneConfig) -> tuple[str, ...]:
     """Names of the stages whose artefacts are read."""
     edges = [config.positives, *([config.negatives.edge] if config.negatives.edge else [])]
     texts = [f"texts/{tower.feature}" for tower in config.towers.values()]
-    return (*dict.fromkeys(f"edges/{edge}" for edge in edges), *dict.fromkeys(texts))
+    return (f"nodes/{_ends(config)[1]}", *dict.fromkeys(f"edges/{edge}" for edge in edges), *dict.fromkeys(texts))
 
 
 def compile_stages(
@@ -161,7 +161,9 @@ def source(config: FineTuneConfig, made: Mapping[str, Artefact]) -> Source:
     parts = [_actions(made[f"edges/{config.positives}"], config, config.negatives.label, acted=True)]
     if config.negatives.edge is not None:
         parts.append(_actions(made[f"edges/{config.negatives.edge}"], config, None, acted=False))
-    return Source(Actions.joined(*parts), texts)
+    documents = made[f"nodes/{_ends(config)[1]}"]
+    born = np.load(documents.path / "created_at.npy") if documents.details["created_at"] else None
+    return Source(Actions.joined(*parts), texts, born)
 
 
 def _actions(edges: Artefact, config: FineTuneConfig, label: str | None, *, acted: bool) -> Actions:

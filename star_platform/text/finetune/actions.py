@@ -52,10 +52,20 @@ class Actions:
         return every.take(np.lexsort((every.labels, every.documents, every.members, every.times)))
 
 
-def uniform_negatives(positives: Actions, documents: Int64Array, count: int, seed: int) -> Actions:
-    """`count` documents for each positive, at its time, each drawn from `documents` until the member never acted on it.
+def uniform_negatives(
+    positives: Actions, documents: Int64Array, count: int, seed: int, born: Int64Array | None = None
+) -> Actions:
+    """`count` documents for each positive, at its time, each one that the member never acted on.
 
     A member who acted on nearly everything gets fewer.
+
+    Args:
+        positives: rows to draw for.
+        documents: to draw from.
+        count: as said.
+        seed: of the draws.
+        born: microseconds from which on each document, by node index, was there: one of later would be told from the
+            positive by its age. None: always.
 
     Raises:
         TextError: T023 where there is nothing to draw from.
@@ -70,12 +80,17 @@ def uniform_negatives(positives: Actions, documents: Int64Array, count: int, see
         np.repeat(positives.times, count),
         np.zeros(len(positives) * count, np.bool_),
     )
+
+    def refused() -> BoolArray:
+        acted = _contains(known, drawn.pairs)
+        return acted if born is None else acted | (born[drawn.documents] > drawn.times)
+
     for _ in range(_ROUNDS):
-        again = np.flatnonzero(_contains(known, drawn.pairs))
+        again = np.flatnonzero(refused())
         if not len(again):
             break
         drawn.documents[again] = rng.choice(documents, len(again))
-    return drawn.take(~_contains(known, drawn.pairs))
+    return drawn.take(~refused())
 
 
 def without_pairs(actions: Actions, others: Actions) -> BoolArray:

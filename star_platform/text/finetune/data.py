@@ -12,7 +12,7 @@ import numpy as np
 
 from star_platform.errors import TextError
 from star_platform.progress import SILENT, Progress
-from star_platform.text.finetune.actions import Actions, uniform_negatives
+from star_platform.text.finetune.actions import Actions, Int64Array, uniform_negatives
 from star_platform.text.finetune.config import FineTuneConfig
 from star_platform.text.finetune.samples import Samples, balance, join, split
 from star_platform.text.finetune.tokens import TokenTable, write_tokens
@@ -28,6 +28,8 @@ class Source:
     """With its negatives; only positives where these are drawn (`negatives.uniform`)."""
     texts: Mapping[str, TextVersions]
     """By tower."""
+    born: Int64Array | None = None
+    """Microseconds from which on each document was there, by node index; None: always."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def prepare(
     actions = source.actions
     if config.negatives.uniform is not None:
         known = source.texts["document"].nodes
-        actions = Actions.joined(actions, uniform_negatives(actions, known, config.negatives.uniform, config.seed))
+        actions = Actions.joined(
+            actions, uniform_negatives(actions, known, config.negatives.uniform, config.seed, source.born)
+        )
     joined, dropped = join(actions, source.texts, config)
     training, validation, held = split(joined, config.split, config.seed)
     sampled: dict[str, Any] = {"negative_rate": 1.0, "logit_correction": 0.0}

@@ -167,6 +167,8 @@ def test_drawn_negatives_are_none_that_the_member_acted_on() -> None:
     assert set(drawn.members.tolist()) == {0, 1, 2, 3, 4}
     assert (drawn.times == 7).all()
     assert len(drawn) == 4 * len(rows)
+    born = np.asarray([0, 0, 0, 7, 7, 8, 8, 8, 8])
+    assert uniform_negatives(positives, np.arange(9), 4, 0, born).documents.max() == 4  # the others came later
     with pytest.raises(TextError, match="T023"):
         uniform_negatives(positives, np.zeros(0, np.int64), 4, seed=0)
 

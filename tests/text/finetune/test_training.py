@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from star_platform.errors import TextError
 from star_platform.text.config import TextConfig
@@ -147,8 +149,13 @@ def test_served_vectors_are_the_trained_ones(done: Done, tiny_bert: Path, tmp_pa
     base = encode(open_encoder(served, tmp_path), ["we hire a nurse"])
     tuned = encode(open_encoder(served.model_copy(update={"adapter": str(done.folder)}), tmp_path), ["we hire a nurse"])
     assert (base @ tuned.T).item() < 0.999
+    other = tmp_path / "other"
+    shutil.copytree(done.folder, other)
+    weights = load_file(other / "adapter_model.safetensors")
+    turned = {name: -value if "lora_A" in name else value for name, value in weights.items()}
+    save_file(turned, other / "adapter_model.safetensors")
     with pytest.raises(TextError, match="T027"):
-        verify(done.folder, TextConfig(encoder=str(tiny_bert), pooling="cls"), tmp_path)
+        verify(other, served, tmp_path)
     with pytest.raises(TextError, match="T026"):
         verify(tmp_path, served, tmp_path)
     with pytest.raises(TextError, match="T026"):
