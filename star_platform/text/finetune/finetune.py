@@ -87,10 +87,10 @@ def finetune(
     data = prepare(source, config, transformer, work / f"tokens-{group.rank}", progress)
     key = run_key(config, transformer, data)
     encoder = TunedEncoder(transformer, config)
-    frozen = train_baseline(encoder, data, config, progress)
+    frozen = _frozen_scores(encoder, data, config, work / f"frozen-{key}.npy", group, progress)
     trained = Trainer(encoder, data, config, work, group=group, progress=progress).run(key)
     labels = data.validation.labels
-    judged = judge(labels, {"finetuned": trained.scores, "frozen": frozen.scores}, data.validation.actions.members)
+    judged = judge(labels, {"finetuned": trained.scores, "frozen": frozen}, data.validation.actions.members)
     manifest = _manifest(config, transformer, data, trained, judged)
     draft = work / f"adapter-{group.rank}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -101,6 +101,21 @@ def finetune(
     if group.rank == 0:
         shutil.rmtree(work, ignore_errors=True)
     return Done(out / folder.name, manifest)
+
+
+def _frozen_scores(
+    encoder: TunedEncoder, data: Data, config: FineTuneConfig, known: Path, group: Group, progress: Progress
+) -> Scores:
+    """Validation scores of the frozen encoder: all texts are encoded for them, so a resumed run reads them again."""
+    if known.exists():
+        found: Scores = np.load(known, allow_pickle=False)
+        return found
+    scores = train_baseline(encoder, data, config, progress).scores
+    if group.rank == 0:
+        draft = known.with_suffix(".draft.npy")
+        np.save(draft, scores)
+        draft.replace(known)
+    return scores
 
 
 def run_key(config: FineTuneConfig, transformer: Transformer, data: Data) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from star_platform.errors import TextError
 from star_platform.text.config import TextConfig
 from star_platform.text.encoder import encode, open_encoder
+from star_platform.text.finetune import finetune as finetune_module
 from star_platform.text.finetune import trainer as trainer_module
 from star_platform.text.finetune.adapters import load_head, read_manifest, verify
 from star_platform.text.finetune.batches import batch_of, epoch_order
@@ -115,6 +116,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     monkeypatch.setattr(trainer_module, "_SAVE_SECONDS", 0.0)
     with pytest.raises(Killed):
         learn(tmp_path, lora={"dropout": 0.1})
+    monkeypatch.setattr(finetune_module, "train_baseline", lambda *_: pytest.fail("the baseline was trained again"))
     found = learn(tmp_path, lora={"dropout": 0.1})
     assert taken.count(0) == 1  # it went on, and did not begin again
     assert contents(found.folder) == contents(short.folder)
