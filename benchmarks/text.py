@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer texts and rounds; under 50 s")
     args = parser.parse_args()
-    count, rounds = (120, 2) if args.quick else (1000, 5)
+    count, rounds = (120, 2) if args.quick else (600, 3)
     with tempfile.TemporaryDirectory() as scratch:
         run(Path(scratch), count, rounds)
 
