@@ -34,7 +34,9 @@ START = 1_750_000_000_000
 """Milliseconds: the event time that the tests count from."""
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["feast", "torch", "transformers", "pandas", "redis", "tests.text.nearline.world"])
+FORK.set_forkserver_preload(
+    ["feast", "pandas", "redis", "transformers.models.bert.modeling_bert", "tests.text.nearline.world"]
+)
 
 
 class Counting:
