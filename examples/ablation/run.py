@@ -1,7 +1,7 @@
 """The ablation table: one factor at a time around a base, on the compiled graph of any project; README.md has it.
 
-`python examples/ablation/run.py --project examples/job_board` or `--demo 2000`. Everything is kept under `--out`: a run
-that was killed goes on, and a second one only prints the table.
+`python examples/ablation/run.py --project examples/job_board` or `--demo 2000`; `--texts` compares encoders of texts.
+Everything is kept under `--out`: a run that was killed goes on, and a second one only prints the table.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from runs import Study, compile_project, run_all
 from table import pooled, write
+from texts import text_study
 from variants import BASE, chosen
 
 from star_platform.demo.generate import Size, ensure
@@ -29,16 +30,21 @@ def main(arguments: list[str] | None = None) -> None:
     what.add_argument("--demo", type=int, metavar="MEMBERS", help="the generated marketplace, this large")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these, beside the base")
+    parser.add_argument("--texts", action="store_true", help="compare encoders of texts instead")
+    parser.add_argument("--adapters", type=Path, nargs="*", default=[], help="folders of `text finetune`, with --texts")
     parser.add_argument("--epochs", type=int, default=BASE.max_epochs)
     parser.add_argument("--out", type=Path, default=HERE / ".star")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args(arguments)
     project = _demo(given.out.resolve(), given.demo) if given.project is None else Project.open(given.project)
-    graph, objectives = compile_project(project)
+    if given.texts:
+        graph, objectives, variants = text_study(project, given.adapters)
+    else:
+        (graph, objectives), variants = compile_project(project), chosen(given.only)
     name = project.file.project if given.demo is None else f"demo-{given.demo}"
+    name = f"{name}-texts" if given.texts else name
     training = BASE.model_copy(update={"max_epochs": given.epochs})
     study = Study(graph, objectives, training, EVALUATION, given.out.resolve() / name)
-    variants = chosen(given.only)
     if not given.table:
         run_all(study, variants, given.seeds)
     write(pooled(study, variants, given.seeds), study.folder)
