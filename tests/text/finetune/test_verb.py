@@ -143,6 +143,9 @@ def test_the_verb_makes_an_adapter_that_star_yaml_can_name(
         YAML(typ="safe", pure=True).dump(given, file)
     project = Project.open(market)
     assert project.encoder.describe()["encoder_kind"] == "encoder"
+    bare = project.file.text.model_copy(update={"finetune": None})
+    same = Project(market, project.file.model_copy(update={"text": bare}))
+    assert same.encoder.fingerprint == project.encoder.fingerprint  # a release reads the adapter, not the section
 
     assert main(["text", "finetune", "--project", str(market), "--verify", str(folder)]) == 0
     assert "served as trained" in capsys.readouterr().out
