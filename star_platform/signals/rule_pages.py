@@ -460,4 +460,19 @@ objectives:
   age: {kind: node-classification, node: member, feature: member.age_group}
 """,
     ),
+    "S065": ErrorPage(
+        "hard negatives of nodes without attributes",
+        "A hard negative shares an attribute with the positive: a company, a city, a skill. Where no edge of kind"
+        " `attribute` joins the type of the destination to another one, there is nothing to share.",
+        example="""\
+edges:
+  member-views-job: {kind: interaction, source: views, src: {node: member, key: m}, dst: {node: job, key: j}}
+objectives:
+  views: {kind: link-prediction, edge: member-views-job, negatives: {kind: hard}}
+""",
+        fix="""\
+edges:
+  job-at-company: {kind: attribute, source: jobs, src: {node: job, key: j}, dst: {node: company, key: company}}
+""",
+    ),
 }

@@ -175,6 +175,31 @@ def _negative_edge(draft: Draft, world: World, name: str, positive: str, negativ
         )
 
 
+def hard_negatives(draft: Draft, world: World) -> Iterator[Diagnostic]:
+    """Hard negatives share an attribute with the positive, so its type has edges of kind `attribute`."""
+    if not world.complete or any(item.broken for item in world.drafts):
+        return
+    edges = [edge for other in world.visible(draft) for edge in other.branch.edges.values()]
+    described = {
+        node
+        for edge in edges
+        if edge.kind == "attribute" and edge.src.node != edge.dst.node
+        for node in (edge.src.node, edge.dst.node)
+    }
+    for name, objective in draft.branch.objectives.items():
+        if not isinstance(objective, LinkPrediction) or objective.negatives.kind != "hard":
+            continue
+        edge = world.edge(draft, objective.edge)
+        if edge is not None and edge.dst.node not in described:
+            yield draft.document.diagnostic(
+                "S065",
+                f"objective '{name}' wants hard negatives, but no attribute edge describes '{edge.dst.node}'",
+                draft.document.value_place("objectives", name, "negatives"),
+                f"declare an edge of 'kind: attribute' at '{edge.dst.node}'",
+                "or take negatives of kind uniform or degree",
+            )
+
+
 def objective_labels(draft: Draft, world: World) -> Iterator[Diagnostic]:
     """The label of a node classification is a categorical feature."""
     for name, objective in draft.branch.objectives.items():
@@ -221,6 +246,7 @@ RULES = (
     variable_names,
     declared_names,
     objective_edges,
+    hard_negatives,
     objective_labels,
     created_nodes,
 )
