@@ -5,6 +5,7 @@ Formulas: STAR (arXiv 2507.09797), section 3, as we read them. What the paper le
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -153,6 +154,8 @@ class FineTuneConfig(_Section):
     positives: Annotated[str, Field(min_length=1)]
     """Edge type between members and documents: who acted on what, when."""
     negatives: Negatives
+    until: datetime | None = None
+    """Actions from this moment on (UTC unless it says otherwise) are left out: a release can be judged on them."""
     sampling: Literal["balanced", "all"] = "balanced"
     """`balanced`: as many negatives as positives, per day."""
     split: SplitConfig = SplitConfig()
@@ -191,6 +194,14 @@ class FineTuneConfig(_Section):
         """`document`, `profile`, `resume`, as far as there are."""
         named = {"document": self.document, "profile": self.profile, "resume": self.resume}
         return {name: tower for name, tower in named.items() if tower is not None}
+
+    @property
+    def until_us(self) -> int | None:
+        """`until` in microseconds since 1970."""
+        if self.until is None:
+            return None
+        moment = self.until if self.until.tzinfo is not None else self.until.replace(tzinfo=UTC)
+        return round(moment.timestamp() * 1_000_000)
 
     def warm_up_steps(self, total: int) -> int:
         """Steps of linear warm-up in a run of `total` steps."""

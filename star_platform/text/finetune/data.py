@@ -65,6 +65,8 @@ def prepare(
         TextError: T023 when no positives or no negatives are left to train on.
     """
     actions = source.actions
+    if config.until_us is not None:
+        actions = actions.take(actions.times < config.until_us)
     if config.negatives.uniform is not None:
         known = source.texts["document"].nodes
         actions = Actions.joined(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +219,19 @@ def test_prepared_data_says_what_became_of_the_actions(tmp_path: Path, tiny_bert
     assert data.fingerprint == same.fingerprint
     prompted = config(resume={"feature": "member.resume", "max_tokens": 8, "prompt": "cv: "})
     assert prepare(source, prompted, transformer, tmp_path / "work3").fingerprint != data.fingerprint
+
+
+def test_nothing_from_until_on_is_looked_at(tmp_path: Path, tiny_bert: Path) -> None:
+    source = planted(tmp_path)
+    times = 1_400_000_000_000_000 + 3_600_000_000 * np.arange(len(source.actions))
+    source = replace(source, actions=replace(source.actions, times=times))
+    transformer = base_transformer(TextConfig(encoder=str(tiny_bert)), tmp_path)
+    middle = datetime.fromtimestamp(int(times[len(times) // 2]) / 1e6, UTC)
+    for until in (middle.isoformat(), middle.replace(tzinfo=None).isoformat()):
+        data = prepare(source, config(until=until), transformer, tmp_path / "work")
+        latest = max(int(part.actions.times.max()) for part in (data.training, data.validation))
+        assert latest < times[len(times) // 2]
+        assert data.training.actions.labels.any()
 
 
 def test_nothing_to_train_on_is_said(tmp_path: Path, tiny_bert: Path) -> None:
