@@ -2,7 +2,8 @@
 
     python -m benchmarks.ltgnn [--quick]
 
-Both train the same pairs with BPR, Adam and one uniform negative per pair, on all cores, in one process, taking turns.
+LTGNN trains with the settings of examples/gowalla, softmax among 1,024 shared negatives; with BPR, one uniform negative
+per pair as LightGCN has, it is given as well (`bpr`). Both sides use Adam, all cores and one process, taking turns.
 LightGCN propagates over the whole graph, forward and backward, in every step, so its steps cost the same: a number of
 them is timed and scaled to the steps of an epoch. Its backward is written for a symmetric matrix (one more product per
 layer), which is faster than what autograd does with a CSR matrix; that one is timed too (`autograd`). An epoch of LTGNN
@@ -20,7 +21,9 @@ Without Gowalla (`$STAR_DATA`, or ../shared/data) the first part runs on a gener
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+import runpy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +44,14 @@ DATA = Path(os.environ.get("STAR_DATA", Path(__file__).resolve().parents[2] / "s
 DIM, BATCH, LAYERS = 64, 2048, 3
 USERS, ITEMS, PAIRS = 29_858, 40_981, 810_128
 EDGES_PER_NODE = 12
-GROWTH: dict[str, dict[str, Any]] = {
-    "softmax": {"loss": "softmax", "temperature": 0.1, "own_share": 0.0, "l2": 0.0},  # as in examples/gowalla
-    "bpr": {},
-}
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "gowalla" / "run.py"
+
+
+def settings() -> dict[str, RecommenderConfig]:
+    """Those that examples/gowalla trains with, and BPR."""
+    chosen: RecommenderConfig = runpy.run_path(str(EXAMPLE))["CHOSEN"]
+    size: dict[str, Any] = {"dim": DIM, "batch_size": BATCH, "threads": CORES}
+    return {"softmax": dataclasses.replace(chosen, **size), "bpr": RecommenderConfig(**size)}
 
 
 def gowalla() -> Interactions:
@@ -126,48 +133,65 @@ def beside_lightgcn(quick: bool) -> tuple[dict[str, Any], dict[str, Any], dict[s
     """Ratios, spread and figures of the first part."""
     here = DATA.is_dir()
     pairs = gowalla() if here else generated(PAIRS, USERS, ITEMS)
-    ours = Recommender(pairs, RecommenderConfig(dim=DIM, batch_size=BATCH, threads=CORES))
+    ours = {name: Recommender(pairs, config) for name, config in settings().items()}
     theirs, plain = LightGCN(pairs, _Product.apply), LightGCN(pairs, torch.mm)
-    count, rounds = (4, 3) if quick else (12, 5)
+    steps = ours["softmax"].steps_per_epoch
+    count, rounds = (3, 2) if quick else (12, 5)
+    alone = max(1, count // 3)
     runs = {
         "lightgcn": lambda: theirs.steps(count),
-        "ltgnn": ours.epoch,
-        "autograd": lambda: plain.steps(max(1, count // 3)),
+        "ltgnn": ours["softmax"].epoch,
+        "bpr": ours["bpr"].epoch,
+        "autograd": lambda: plain.steps(alone),
     }
+    if quick:
+        del runs["bpr"]
+    _warm(theirs, plain)
     with runtime.torch_threads(CORES):
-        seconds = take_turns(runs, rounds)
-    scale = ours.steps_per_epoch / count
-    epochs = [each * scale for each in seconds["lightgcn"]]
-    autograd = [each * ours.steps_per_epoch / max(1, count // 3) for each in seconds["autograd"]]
+        seconds = take_turns(runs, rounds, warm=0)
+    epochs = [each * steps / count for each in seconds["lightgcn"]]
+    autograd = [each * steps / alone for each in seconds["autograd"]]
     figures = {
         "graph": "gowalla" if here else "generated, of Gowalla's size",
         "ltgnn_epoch_s": float(np.median(seconds["ltgnn"])),
         "lightgcn_epoch_s": float(np.median(epochs)),
         "lightgcn_steps_timed": count * rounds,
         "lightgcn_autograd_epoch_s": float(np.median(autograd)),
-        "steps_per_epoch": ours.steps_per_epoch,
+        "steps_per_epoch": steps,
     }
-    return (
-        {
-            "vs_lightgcn_epoch": ratio(epochs, seconds["ltgnn"]),
-            "vs_lightgcn_autograd": ratio(autograd, seconds["ltgnn"]),
-        },
-        {"vs_lightgcn_epoch": spread(epochs, seconds["ltgnn"])},
-        figures,
-    )
+    ratios = {
+        "vs_lightgcn_epoch": ratio(epochs, seconds["ltgnn"]),
+        "vs_lightgcn_autograd": ratio(autograd, seconds["ltgnn"]),
+    }
+    if "bpr" in runs:
+        ratios["vs_lightgcn_epoch_bpr"] = ratio(epochs, seconds["bpr"])
+    return ratios, {"vs_lightgcn_epoch": spread(epochs, seconds["ltgnn"])}, figures
+
+
+def _warm(*models: LightGCN) -> None:
+    """Compile our loops on a graph that takes no time, and run one step of each of the others."""
+    few = generated(20_000, 700, 970)
+    for config in settings().values():
+        Recommender(few, config).epoch()
+    with runtime.torch_threads(CORES):
+        for model in models:
+            model.steps(1)
 
 
 def growth(quick: bool) -> dict[str, Any]:
     """Seconds of an epoch by number of edges, and the log-log slopes; edges count once, not once per direction."""
     sizes = [100_000, 316_228, 1_000_000] + ([] if quick else [3_162_278, 10_000_000])
-    wall: dict[str, list[float]] = {name: [] for name in GROWTH}
-    processor: dict[str, list[float]] = {name: [] for name in GROWTH}
+    configs = settings()
+    if quick:
+        del configs["bpr"]
+    wall: dict[str, list[float]] = {name: [] for name in configs}
+    processor: dict[str, list[float]] = {name: [] for name in configs}
     for size in sizes:
         nodes = size // EDGES_PER_NODE
         pairs = generated(size, round(nodes * 0.42), nodes - round(nodes * 0.42))
-        for name, settings in GROWTH.items():
-            run = Recommender(pairs, RecommenderConfig(dim=DIM, batch_size=BATCH, threads=CORES, **settings))
-            taken = [_timed(run.epoch) for _ in range(3 if size < 1_000_000 else 1)]
+        for name, config in configs.items():
+            run = Recommender(pairs, config)
+            taken = [_timed(run.epoch) for _ in range(3 if size < 300_000 or (size < 1_000_000 and not quick) else 1)]
             wall[name].append(float(np.median([each[0] for each in taken])))
             processor[name].append(float(np.median([each[1] for each in taken])))
             print(f"{size:>12,} edges, {name:>8}: {wall[name][-1]:8.2f} s an epoch", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,17 @@ def test_softmax_and_its_gradient_equal_autograd(cosine: bool) -> None:
     np.testing.assert_allclose(gradient, table.grad.numpy(), atol=1e-5)
 
 
+def test_a_candidate_that_stands_for_many_counts_as_so_many() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((12, 6)).astype(np.float32)
+    u, i, c = rng.integers(12, size=20), rng.integers(12, size=20), rng.integers(12, size=7)
+    found, gradient = losses.softmax(vectors, u, i, c, temperature=0.9, cosine=False, stands_for=3.0)
+    loss, wanted = losses.softmax(vectors, u, i, np.tile(c, 3), temperature=0.9, cosine=False)
+    assert found == pytest.approx(loss, abs=1e-5)
+    np.testing.assert_allclose(gradient, wanted, atol=1e-6)
+    assert loss > losses.softmax(vectors, u, i, c, temperature=0.9, cosine=False)[0] + 0.1
+
+
 def test_softmax_in_bfloat16_is_close() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((600, 32)).astype(np.float32)
@@ -149,10 +161,14 @@ def test_ranking_of_few_items_ends_in_nothing_and_ties_go_to_the_lower() -> None
     assert best.tolist() == [[1, 2, -1, -1]]
 
 
-@pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_planted_groups_are_found(loss: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{"loss": "bpr"}, {"loss": "softmax"}, {"cosine": False, "temperature": 1.0, "among_all": True, "l2": 0.03}],
+    ids=["bpr", "cosine", "among all"],
+)
+def test_planted_groups_are_found(changes: dict[str, Any]) -> None:
     known, wanted = planted()
-    run = Recommender(known, dataclasses.replace(SMALL, loss=loss, epochs=25))
+    run = Recommender(known, dataclasses.replace(SMALL, **{"epochs": 25, **changes}))
     before = run.judged(wanted, k=10).recall
     run.run()
     after = run.judged(wanted, k=10).recall
