@@ -48,7 +48,7 @@ format: $(INSTALLED) ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED) ## Run every benchmark beside its alternative (ARGS=--quick for a minute)
-	@for name in compile sampling training ltgnn inference id_tables publish read; do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
+	@for name in compile sampling training ltgnn inference id_tables text nearline publish read; do $(BIN)/python -m benchmarks.$$name $(ARGS) || exit 1; done
 
 schema: $(INSTALLED) ## Write schema/*.json from the models
 	$(BIN)/python -m star_platform.signals.schema

@@ -11,7 +11,7 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -60,8 +60,17 @@ def cli_page() -> str:
     codes = [part.strip().partition(" ") for part in EXIT_CODES.partition(":")[2].split("·")]
     parts = [CLI_HEAD + "".join(f"| {code} | {meaning} |\n" for code, _, meaning in codes) + CLI_ROOT]
     group: Any = typer.main.get_command(app)
-    parts += [_verb(name, command) for name, command in group.commands.items()]
+    parts += [_verb(name, command) for name, command in _verbs(group)]
     return "\n".join(parts)
+
+
+def _verbs(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb with its full name; those of a group in its place."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _verbs(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
 
 
 def _verb(name: str, command: Any) -> str:

@@ -51,6 +51,9 @@ def problem(command: str) -> str | None:
     if not words or words[0] in ("VERB", "..."):
         return None
     verb = GROUP.commands.get(words[0])
+    while hasattr(verb, "commands") and len(words) > 1 and words[1] in verb.commands:
+        words = words[1:]
+        verb = verb.commands[words[0]]
     if verb is None:
         return f"no verb {words[0]}"
     if words[1:] == ["--help"]:
