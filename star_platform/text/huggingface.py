@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MIN_TOKENS = 16
 """Of a batch, padding included: with fewer the CPU's libraries add in another order (see `packed`)."""
-_PACKED_BUDGETS = {"float32": 1024, "int8": 512}
+_PACKED_BUDGETS = {"float32": 1024, "int8": 512, "bfloat16": 512}
 """Tokens whose states stay close to a core: larger batches are slower, and need no fewer calls of attention."""
 
 
@@ -112,11 +112,11 @@ class HuggingFaceEncoder:
         yield from in_order(work, self._plan(tokens, workers), workers)
 
     def _plan(self, tokens: npt.NDArray[np.int32], workers: int) -> Iterator[Batch]:
-        budget = self._config.token_budget
+        budget, precision = self._config.token_budget, self._config.precision
         if self._packed:
             fair = -(-int(tokens.sum()) // workers)  # of few texts, every worker gets some
-            return plan_packed(tokens, min(budget, _PACKED_BUDGETS[self._config.precision], fair))
-        if self._config.precision == "bfloat16" and self._transformer.device.type == "cpu":
+            return plan_packed(tokens, min(budget, _PACKED_BUDGETS[precision], fair))
+        if precision == "bfloat16" and self._transformer.device.type == "cpu":
             budget = 1  # its sums depend on the shape of a batch, whatever the shape is: so every text is one
         return plan(tokens, budget, self.max_tokens)
 

@@ -3,8 +3,9 @@
 Everything but attention works on single tokens, so a batch is one matrix of tokens and nothing is computed for padding;
 attention runs over texts of equal length together, without a mask. The sums of a text's tokens are the same whoever its
 companions are, as long as a matrix has `MIN_ROWS` rows and one thread computes it: below that, and with more threads,
-the libraries choose kernels by the number of rows and add in another order. (Measured for MKL and oneDNN at widths 24
-to 4,096; the tests measure it again. Several cores are used by several batches, see `workers`.)
+the libraries choose kernels by the number of rows and add in another order. For bfloat16 they do so at any number, so
+there every matrix is filled up to a multiple of `BFLOAT16_ROWS`. (Measured for MKL and oneDNN at widths 24 to 4,096;
+the tests measure it again. Several cores are used by several batches, see `workers`.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from star_platform.text.pooling import pool_packed
 from star_platform.text.transformer import Transformer
 
 MIN_ROWS = 16
+BFLOAT16_ROWS = 512
 _TYPES = {"bert", "roberta", "xlm-roberta", "camembert"}
 _FIRST_POSITION_IS_AFTER_PADDING = _TYPES - {"bert"}
 
@@ -51,18 +53,18 @@ class Packed:
         self._heads = int(model.config.num_attention_heads)
         after_padding = model.config.model_type in _FIRST_POSITION_IS_AFTER_PADDING
         self._first_position = int(model.config.pad_token_id) + 1 if after_padding else 0
+        self._rows = BFLOAT16_ROWS if transformer.config.precision == "bfloat16" else None
         self._embeddings = model.embeddings
         self._layers = [_layer(layer, gelu=model.config.hidden_act == "gelu") for layer in model.encoder.layer]
 
     @staticmethod
     def fits(transformer: Transformer) -> bool:
-        """Whether this model is one that is computed as here, on a CPU and in numbers whose sums keep their order."""
+        """Whether this model is one that is computed as here, on a CPU."""
         config = transformer.folder.config
         return (
             config.get("model_type") in _TYPES
             and not transformer.folder.is_decoder
             and config.get("position_embedding_type", "absolute") == "absolute"
-            and transformer.config.precision != "bfloat16"
             and transformer.device.type == "cpu"
         )
 
@@ -76,9 +78,10 @@ class Packed:
         """
         texts = len(lengths)
         lengths = list(lengths)
-        if len(ids) < MIN_ROWS:  # one more text, of padding, that nobody reads
-            lengths.append(MIN_ROWS - len(ids))
-            ids = functional.pad(ids, (0, lengths[-1]), value=self._pad_id)
+        fill = -len(ids) % self._rows if self._rows else max(0, MIN_ROWS - len(ids))
+        if fill:  # more texts, of padding, that nobody reads
+            lengths += [MIN_ROWS] * (fill // MIN_ROWS) + ([fill % MIN_ROWS] if fill % MIN_ROWS else [])
+            ids = functional.pad(ids, (0, fill), value=self._pad_id)
         positions = torch.cat([torch.arange(n) for n in lengths]) + self._first_position
         states = self._embeddings(input_ids=ids[None], position_ids=positions[None])[0]
         layers = [states]

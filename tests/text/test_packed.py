@@ -61,20 +61,27 @@ def test_as_transformers_computes_it(model: str, pooling: str, request: pytest.F
 def test_other_models_are_computed_with_padding(tiny_bert: Path, tiny_decoder: Path, tmp_path: Path) -> None:
     assert Packed.fits(_open(tiny_bert)._transformer)
     assert not Packed.fits(_open(tiny_decoder)._transformer)
-    assert not Packed.fits(_open(tiny_bert, precision="bfloat16")._transformer)
     relative = edit_config(tiny_bert, tmp_path / "relative", position_embedding_type="relative_key")
     assert not Packed.fits(_open(relative)._transformer)
 
 
-def test_bits_of_real_weights_do_not_depend_on_companions_or_threads() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_bits_of_real_weights_do_not_depend_on_companions_or_threads(precision: str) -> None:
     """Of products with fewer than MIN_ROWS rows, or shared out to several threads, they would."""
     texts = ["nurse", "a nurse", "senior data engineer in the city", " ".join(WORDS * 4), "work " * 90, "remote sales"]
-    whole = encode(_open("minilm"), texts)
+    whole = encode(_open("minilm", precision=precision), texts)
     for threads in (1, 2, 3):
-        encoder = _open("minilm", threads=threads, token_budget=64)
+        encoder = _open("minilm", precision=precision, threads=threads, token_budget=64)
         np.testing.assert_array_equal(encode(encoder, texts[::-1])[::-1], whole)
         np.testing.assert_array_equal(np.concatenate([encode(encoder, [text]) for text in texts]), whole)
     assert MIN_ROWS == 16  # "nurse" has 3 tokens: its matrix was filled up
+
+
+def test_bfloat16_is_close(tiny_bert: Path) -> None:
+    texts = [" ".join(WORDS[i : i + 9]) for i in range(20)]
+    for model, least in (("minilm", 0.9997), (str(tiny_bert), 0.999)):
+        cosine = (encode(_open(model), texts) * encode(_open(model, precision="bfloat16"), texts)).sum(1)
+        assert cosine.min() > least
 
 
 def test_pooling_by_hand() -> None:
