@@ -87,7 +87,7 @@ ERROR_PAGES: dict[str, ErrorPage] = {
     ),
     "T013": ErrorPage(
         "Texts cannot be shared out like this",
-        "With `star-platform text encode --rank 0 --ranks 4` a process encodes the first of four shares of the texts. An "
+        "With `star-platform text encode --rank 0 --ranks 4` a process encodes the first of four shares of texts. An "
         "encoder that is fitted to the texts of a release (`tfidf-svd`) has no shares: every text decides each vector.",
         "star-platform text encode --rank 4 --ranks 4",
         "Count ranks from 0, or run `star-platform text encode` without ranks.",
