@@ -90,11 +90,12 @@ def softmax(
     own = (u * i).sum(dim=1) / temperature - math.log(stands_for)
     pull, toward_u, by_block = torch.empty_like(own), torch.empty_like(u), {}
     share = 1.0 / (len(users) * temperature)
+    shared = o.bfloat16() if bf16 else o  # rounded once, not once a product
 
     def block(first: int) -> float:
         """A block of logits stays in the cache through all passes over it; the sum of its losses."""
         part = slice(first, min(first + BLOCK, len(users)))
-        logits = _product(u[part] / temperature, o.T, bf16)
+        logits = _product(u[part] / temperature, shared.T, bf16)
         if mask is not None and ids is not None:
             mask.mask(ids[0][part], logits.numpy())
         if allowed is not None:
@@ -105,7 +106,9 @@ def softmax(
         total = chances.sum(dim=1) + own_chance
         scale = share / total
         pull[part] = own_chance * scale - share
-        torch.mul(_product(chances, o, bf16), scale.unsqueeze(1), out=toward_u[part])
+        if bf16:
+            chances = chances.bfloat16()
+        torch.mul(_product(chances, shared, bf16), scale.unsqueeze(1), out=toward_u[part])
         by_block[first] = _product(chances.T, u[part] * scale.unsqueeze(1), bf16)
         return float((top + total.log() - own[part]).sum())
 
