@@ -40,16 +40,16 @@ def results(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def test_one_seed_learns_and_is_not_trained_again(tmp_path: Path, real_data: Path) -> None:
-    (first,) = results(run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "40"))
+    (first,) = results(run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "20"))
     found = first["parts"]["test"]
     assert found["users"] == 1500
     assert found["recall"] > 0.04  # of 40,981 items: by chance 0.0005
     assert found["ndcg"] > 0.03
     kept = tmp_path / "test" / "seed-0" / "result.json"
     changed = kept.stat().st_mtime_ns
-    assert results(run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "40")) == [first]
+    assert results(run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "20")) == [first]
     assert kept.stat().st_mtime_ns == changed
-    other = run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "39", check=False)
+    other = run("test", real_data, tmp_path, "--seeds", "0", "--epochs", "19", check=False)
     assert other.returncode != 0
     assert "other settings" in other.stderr
 
