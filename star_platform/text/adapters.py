@@ -109,4 +109,4 @@ def _without_weights(model: Any, adapter: Adapter) -> list[str]:
 
     with safe_open(adapter.path / WEIGHTS, "pt") as file:
         held = set(file.keys())
-    return sorted(set(get_peft_model_state_dict(model)) - held)
+    return sorted(set(get_peft_model_state_dict(model, save_embedding_layers=False)) - held)
