@@ -77,6 +77,7 @@ app.add_typer(text, name="text")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script: runs a verb and returns what the shell is told."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # see gnn.runtime; torch looks once, at its first tensor
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = typer.main.get_command(app).main(args=given, prog_name=PROGRAM, standalone_mode=False)
