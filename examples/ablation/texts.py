@@ -33,8 +33,13 @@ def text_study(project: Project, adapters: Sequence[Path]) -> tuple[Graph, dict[
         Variant("no texts", "without features of kind text", view=without_texts),
         other(TFIDF_SVD, "texts weightless", frozen.model_copy(update={"encoder": TFIDF_SVD, "pooling": "auto"})),
     ]
+    towers = own.finetune.towers.values() if own.finetune is not None else ()
+    read_as_trained = {
+        "prompts": {tower.feature: tower.prompt for tower in towers},
+        "limits": {tower.feature: tower.max_tokens for tower in towers},
+    }
     for adapter in adapters:
-        adapted = own.model_copy(update={"adapter": str(adapter.resolve())})
+        adapted = own.model_copy(update={"adapter": str(adapter.resolve()), **read_as_trained})
         variants.append(other(f"fine-tuned {adapter.name[:8]}", f"texts by {own.encoder} with an adapter", adapted))
     return graph, objectives, tuple(variants)
 

@@ -7,6 +7,7 @@ because the merged model costs what the base costs.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,7 +94,9 @@ def merged(model: torch.nn.Module, adapter: Adapter) -> torch.nn.Module:
     from peft import PeftModel
 
     try:
-        found = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"peft|transformers")  # of calls between the two of them
+            found = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=False)
         untrained = _without_weights(found, adapter)
     except Exception as error:  # torch and peft raise whatever they like where shapes or names do not fit
         raise adapter.unusable(error) from error
