@@ -47,7 +47,8 @@ def up(folders: Folders, project: str) -> None:
     Raises:
         ServiceError: something did not start, or stopped by itself; the rest was stopped.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts in the background deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         stack.enter_context(_only_one(folders))
         stack.callback(_undisturbed)
