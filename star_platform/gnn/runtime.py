@@ -25,8 +25,8 @@ def keep_freed_memory() -> None:
     """Tell glibc not to return freed memory to the system, and torch to ask for huge pages.
 
     With glibc's defaults every large temporary of a step is unmapped and faulted in again, which was measured to cost
-    half of the step (reference/training_speed, lesson 1). Rows that are met at random miss the TLB less in huge pages:
-    an eighth of a large step. Does nothing on other C libraries, and torch listens only before its first tensor.
+    half of the step (reference/training_speed, lesson 1). Rows that are met at random miss the TLB less in huge pages.
+    Does nothing on other C libraries, and torch listens only before its first tensor.
     """
     os.environ.setdefault(HUGE_PAGES, "1")
     with contextlib.suppress(OSError, AttributeError):
