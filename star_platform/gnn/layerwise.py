@@ -193,7 +193,7 @@ class Layerwise:
             here, block = nodes[piece], None
             slices = tuple(int(bound) for bound in np.searchsorted(here, self._offsets))
             if near is not None:
-                block = self.reader.block(near.chunk(here).block, here.astype(np.int32))
+                block = self.reader.block(near.block(here), here.astype(np.int32))
             return _Made(states.of(here), block, self._activities(here) if last else None, slices)
 
         def compute(made: _Made) -> Tensor:

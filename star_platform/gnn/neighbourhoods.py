@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +16,6 @@ from star_platform.graph.sampling import Block
 CHUNK_NODES = 1 << 14
 CHUNK_EDGES = 1 << 18
 """A chunk ends before it has more edges than this; a node with more of them is a chunk of its own."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some nodes of a layer with everything that flows into them."""
-
-    nodes: NDArray[np.int64]
-    """int64[n]: global ids, ascending."""
-    block: Block
-    """Ragged; `neighbours` are global ids."""
-    slices: tuple[int, ...]
-    """Bounds of the node types among `nodes`."""
 
 
 class Neighbourhoods:
@@ -75,8 +62,8 @@ class Neighbourhoods:
             first, before = last, int(ends[last - 1])
         return cuts
 
-    def chunk(self, nodes: NDArray[np.int64]) -> Chunk:
-        """The block of `nodes` (global ids, ascending)."""
+    def block(self, nodes: NDArray[np.int64]) -> Block:
+        """Every edge into `nodes` (global ids, ascending), ragged; `neighbours` are global ids."""
         adjacency, degrees = self.adjacency, self.degrees(nodes)
         indptr = np.zeros(len(nodes) + 1, dtype=np.int64)
         np.cumsum(degrees, out=indptr[1:])
@@ -86,11 +73,7 @@ class Neighbourhoods:
         sources, relations = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int16)
         ages, weights = np.empty(count, dtype=np.int64), np.empty(count if weighted else 0, dtype=np.float32)
         kernels.gather(*self._given(nodes, own_weights, sources, relations, ages, weights))
-        return Chunk(nodes, Block(sources, relations, ages, weights if weighted else None, indptr), self.slices(nodes))
-
-    def slices(self, nodes: NDArray[np.int64]) -> tuple[int, ...]:
-        """Bounds of the node types among `nodes` (global ids, ascending)."""
-        return tuple(int(bound) for bound in np.searchsorted(nodes, self.adjacency.offsets))
+        return Block(sources, relations, ages, weights if weighted else None, indptr)
 
     @property
     def _valid(self) -> tuple[Any, ...]:

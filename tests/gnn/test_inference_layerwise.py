@@ -310,10 +310,9 @@ def test_of_scored_neighbours_only_the_newest_snapshot_counts(tmp_path: Path) ->
     nodes = np.array([0])
 
     def sources(moment: int) -> list[int]:
-        chunk = Neighbourhoods(adjacency, moment, newest_only=True).chunk(nodes)
-        assert chunk.block is not None
-        kept = chunk.block.relations == adjacency.relation_names.index(adjacency.relation_names[0])
-        return sorted(chunk.block.neighbours[kept].tolist())
+        block = Neighbourhoods(adjacency, moment, newest_only=True).block(nodes)
+        kept = block.relations == adjacency.relation_names.index(adjacency.relation_names[0])
+        return sorted(block.neighbours[kept].tolist())
 
     assert sources(21) == [2, 3]
     assert sources(20) == [1, 2]
@@ -330,8 +329,8 @@ def test_a_hub_with_a_million_neighbours(tmp_path: Path) -> None:
     near = Neighbourhoods(adjacency, START + count)
     cuts = near.chunks(np.arange(2))
     assert [cut.stop - cut.start for cut in cuts] == [1, 1]
-    chunk = near.chunk(np.array([0]))
-    assert np.array_equal(np.sort(chunk.block.neighbours), np.arange(2, count + 2))
+    block = near.block(np.array([0]))
+    assert np.array_equal(np.sort(block.neighbours), np.arange(2, count + 2))
 
 
 # --- as releases use it -----------------------------------------------------------------------------------------------
