@@ -25,6 +25,7 @@ from star_platform.evaluation.history import interactions_before
 from star_platform.evaluation.measure import Comparison, choose_ranked, score_cases
 from star_platform.gnn.classification import boundary_moments, classifications, split_labels
 from star_platform.gnn.existence import Existence
+from star_platform.gnn.inner_texts import as_read
 from star_platform.gnn.scoring import Scorer
 from star_platform.gnn.split import TimeSplit, link_predictions, split
 from star_platform.graph.storage import Graph
@@ -75,6 +76,7 @@ def evaluate(
     Raises:
         TrainingError: M001-M004, M013 for objectives that the graph cannot serve, M008, M009 for the model.
     """
+    graph = as_read(graph, model_dir)
     scorer = Scorer(graph, model_dir)
     training = scorer.model.config
     trained = {name: objectives[name] for name in sorted(objectives) if objectives[name].weight > 0}

@@ -145,6 +145,13 @@ ERROR_PAGES: dict[str, ErrorPage] = {
         "or has no entry yet.",
         fix="star-platform train --plot training.png",
     ),
+    "M037": ErrorPage(
+        "Texts inside an LTGNN model",
+        "With `text.mode: frozen` or `co-train` the encoder reads the texts of the nodes that a training step has "
+        "sampled. LTGNN samples none: it propagates over the whole graph, from vectors that are there.",
+        example="text: {encoder: minilm, mode: co-train}\ntraining: {encoder: ltgnn}",
+        fix="text: {encoder: minilm, mode: embedding}\ntraining: {encoder: ltgnn}",
+    ),
     "D040": ErrorPage(
         "matplotlib is not installed",
         "Training curves are drawn by the package matplotlib, which nothing else needs.",

@@ -68,8 +68,20 @@ class TypeInputs:
 class InputReader:
     """Reads the inputs of sampled items from the graph; thread-safe, and without Python per item."""
 
-    def __init__(self, graph: Graph, config: TrainingConfig, specs: Mapping[str, Sequence[InputSpec]] | None = None):
-        """`specs` of a trained model, so that its scales are kept; measured from the graph when None."""
+    def __init__(
+        self,
+        graph: Graph,
+        config: TrainingConfig,
+        specs: Mapping[str, Sequence[InputSpec]] | None = None,
+        *,
+        inner_text: bool = False,
+    ) -> None:
+        """`specs` of a trained model, so that its scales are kept; measured from the graph when None.
+
+        With `inner_text` the value of a text that has tokens is their row, int64 `[n]`, -1 where there is none:
+        `inner_texts` puts vectors in its place.
+        """
+        self._inner_text = inner_text
         self.node_types = graph.node_types
         self._dtype, self._threads = dtype_of(config.precision), config.threads
         self._pool = BufferPool()
@@ -132,6 +144,8 @@ class InputReader:
             read_activity(self._incoming[node], nodes, times, out.numpy())
         else:
             assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
+            if self._inner_text and feature.tokens is not None:
+                return torch.from_numpy(feature.rows(nodes, times))
             out = self._gathered(feature.values, feature.rows(nodes, times), spec)
         return out
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from star_platform.gnn import runtime
 from star_platform.gnn.inductive import InductiveGraph, InductiveReader
+from star_platform.gnn.inner_texts import as_read
 from star_platform.gnn.layerwise import Layerwise
 from star_platform.gnn.model_io import Model, encoder_of, load_model, space_fingerprint
 from star_platform.gnn.trees import TreeReader, Trees
@@ -115,7 +116,7 @@ def open_embedder(graph: Graph, model_dir: Path) -> Embedder:
         from star_platform.gnn.ltgnn import hetero, serving
 
         return serving.LtgnnEmbedder(graph, hetero.load(model_dir, graph))
-    return Embedder(graph, load_model(model_dir, graph))
+    return Embedder(as_read(graph, model_dir), load_model(model_dir, graph))
 
 
 class Embedder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,16 +15,20 @@ CLIP = 5.0
 """The most that the norm of all gradients of a step may be."""
 
 
+Options = Mapping[str, float]
+"""`lr` or `weight_decay` of a module of its own."""
+UNDECAYED: Options = {"weight_decay": 0.0}
+
+
 class Optimiser:
     """AdamW (Loshchilov, Hutter 2019) under one interface, with a state of plain tensors for checkpoints."""
 
-    def __init__(self, learned: nn.Module, undecayed: Sequence[nn.Module], config: TrainingConfig) -> None:
-        """`undecayed`: modules of `learned` whose parameters are not drawn towards 0."""
+    def __init__(self, learned: nn.Module, options: Mapping[nn.Module, Options], config: TrainingConfig) -> None:
+        """`options`: of modules of `learned` that are moved in another way than the rest."""
         dense, tables = split_parameters(learned)
-        free = {id(parameter) for module in undecayed for parameter in module.parameters()}
-        groups: list[dict[str, Any]] = [{"params": [each for each in dense if id(each) not in free]}]
-        if free:
-            groups.append({"params": [each for each in dense if id(each) in free], "weight_decay": 0.0})
+        special = {id(parameter) for module in options for parameter in module.parameters()}
+        groups: list[dict[str, Any]] = [{"params": [each for each in dense if id(each) not in special]}]
+        groups += [{"params": list(module.parameters()), **own} for module, own in options.items()]
         self._dense = dense
         self._adam = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         self._rows = RowAdam(tables, config.lr, config.weight_decay) if tables else None

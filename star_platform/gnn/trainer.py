@@ -6,8 +6,9 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, s
 from star_platform.gnn.batches import Batch, StepKey
 from star_platform.gnn.classification import label_features
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.inner_texts import InnerTexts, save_texts
 from star_platform.gnn.mlp_init import features_only, warm_start
 from star_platform.gnn.model_io import WEIGHTS, ModelSpec, new_model, save_model
 from star_platform.gnn.objectives import (
@@ -32,7 +34,7 @@ from star_platform.gnn.objectives import (
     score_drawn,
     score_pairs,
 )
-from star_platform.gnn.optimiser import Optimiser
+from star_platform.gnn.optimiser import UNDECAYED, Optimiser, Options
 from star_platform.gnn.tasks import Tasks
 from star_platform.gnn.trees import TreeReader
 from star_platform.gnn.validation import validate
@@ -40,9 +42,13 @@ from star_platform.graph.storage import Graph
 from star_platform.planning.canonical import digest
 from star_platform.progress import SILENT, Progress, Task
 from star_platform.signals.model import Objective
+from star_platform.text.inner import InnerText
 
 HISTORY = "history.json"
+TEXTS = "texts"
 WEIGHTS_OF_OBJECTIVES = "uncertainty"
+
+AnyBatch = TypeVar("AnyBatch", Batch, AlignBatch)
 
 
 def train(
@@ -53,12 +59,16 @@ def train(
     out_dir: Path,
     progress: Progress = SILENT,
     alignment: Alignment | None = None,
+    text: InnerText | None = None,
 ) -> dict[str, Any]:
     """Train, and write `model.safetensors`, `config.json` and `history.json` into `out_dir`.
 
     With an `alignment` the model stays a linear map away from an old release, and `alignment.safetensors` holds the
-    map. A checkpoint is kept in `work_dir`; a run that finds one there goes on from it and ends with the same bytes as
-    one that was never interrupted. Equal inputs and an equal configuration give equal bytes on the same machine type.
+    map. With `text` the texts of a step go through their encoder in that step; where it learns, its adapter and the
+    vectors of all texts are written into `text/`.
+
+    A checkpoint is kept in `work_dir`; a run that finds one there goes on from it and ends with the same bytes as one
+    that was never interrupted. Equal inputs and an equal configuration give equal bytes on the same machine type.
 
     Returns:
         Facts for the manifest: examples per objective and part, boundaries, best validation, steps.
@@ -66,9 +76,15 @@ def train(
     Raises:
         TrainingError: M001-M004, M013 for objectives that cannot be trained, M005 when the loss is not finite, M006
             when an objective has no validation examples, M007 for a checkpoint of another run, M011 for an unusable
-            alignment.
+            alignment, M037 for texts inside an LTGNN.
     """
     if config.encoder == "ltgnn":
+        if text is not None:
+            raise TrainingError(
+                "M037",
+                f"`text.mode: {text.mode}` has no place in an LTGNN model",
+                hint="set `text.mode: embedding`, or train with `encoder: attention` or `mean`",
+            )
         from star_platform.gnn.ltgnn import hetero
 
         if alignment is not None:
@@ -76,7 +92,7 @@ def train(
         return hetero.train(graph, objectives, config, work_dir, out_dir, progress)
     runtime.keep_freed_memory()
     with runtime.torch_threads(config.threads):
-        return Trainer(graph, objectives, config, alignment).run(work_dir, out_dir, progress)
+        return Trainer(graph, objectives, config, alignment, text).run(work_dir, out_dir, progress)
 
 
 class Trainer:
@@ -88,11 +104,12 @@ class Trainer:
         objectives: Mapping[str, Objective],
         config: TrainingConfig,
         alignment: Alignment | None = None,
+        text: InnerText | None = None,
     ) -> None:
-        self.graph, self.config = graph, config
+        self.graph, self.config, self.text = graph, config, text
         self.device = runtime.device_of(config.device)
         self.tasks = tasks = Tasks.of(graph, objectives, config)
-        self.reader = TreeReader(graph, config, labels=label_features(objectives))
+        self.reader = TreeReader(graph, config, labels=label_features(objectives), inner_text=text is not None)
         self.model = new_model(_model_spec(graph, self.reader, tasks), config)
         self.learned = nn.ModuleDict({"model": self.model})  # all that the optimiser moves and a checkpoint holds
         key: dict[str, Any] = {"graph": graph.content_hash, "config": config, "objectives": dict(objectives)}
@@ -104,6 +121,12 @@ class Trainer:
         if config.objective_weights == "uncertainty":
             self.uncertainty = UncertaintyWeights(tasks.weights)
             self.learned[WEIGHTS_OF_OBJECTIVES] = self.uncertainty
+        self.texts: InnerTexts | None = None
+        if text is not None:
+            self.texts = InnerTexts(graph, self.reader.inputs.specs, text, config, self.device)
+            key[TEXTS] = {"mode": text.mode, "encoder": text.encoder.fingerprint, "cotrain": text.cotrain}
+            if text.learns:
+                self.learned[TEXTS] = self.texts
         self.learned.to(self.device)
         if config.compile and self.device.type == "cuda":
             self.model.encoder.compile_layers()
@@ -113,9 +136,15 @@ class Trainer:
         if config.adaptive.enabled:
             steps = config.max_epochs * tasks.steps(config.batch_size)
             self.controller = FanOutController(config.adaptive, config.fan_outs, steps)
-        undecayed = [module for name, module in self.learned.items() if name != "model"]
-        self.optimiser = Optimiser(self.learned, undecayed, config)
+        self.optimiser = Optimiser(self.learned, self._options(), config)
         self.key = digest(key)
+
+    def _options(self) -> dict[nn.Module, Options]:
+        """What does not learn as the model does: the adapter of texts slowly, the rest without decay."""
+        found = {module: UNDECAYED for name, module in self.learned.items() if name != "model"}
+        if self.text is not None and TEXTS in self.learned:
+            found[self.learned[TEXTS]] = {"lr": self.text.cotrain.lr}
+        return found
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -134,6 +163,9 @@ class Trainer:
         save_model(out_dir, self.model, _part(best, "model."))
         if self.aligner is not None:
             save_alignment(out_dir, self.aligner.names, _part(best, f"{NAME}."))
+        if self.texts is not None and self.text is not None and self.text.learns:
+            self.texts.load_state_dict(_part(best, f"{TEXTS}."))
+            save_texts(out_dir, self.graph, self.text, self.texts, progress)
         told: dict[str, Any] = {"validations": state.history}
         if self.controller is not None:
             told["fan_out"] = rows(state.history)
@@ -232,11 +264,11 @@ class Trainer:
         self.model.train()
         if first:
             self.optimiser.zero_grad()
-        batch = runtime.moved(made, self.device)
+        batch = self._ready(made)
         losses = {batch.objective: self.loss(batch)}
         total = self._weighted(losses)
         if self.aligner is not None and aligned is not None:
-            losses[LOSS] = self.aligner.loss(self.model.encoder, runtime.moved(aligned, self.device))
+            losses[LOSS] = self.aligner.loss(self.model.encoder, self._ready(aligned))
             total = total + losses[LOSS] * self.aligner.alignment.weight
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         for name, value in values.items():
@@ -250,6 +282,12 @@ class Trainer:
         if last:
             self.optimiser.step()
         return values
+
+    def _ready(self, made: AnyBatch) -> AnyBatch:
+        """A batch with its texts encoded, on the device."""
+        if self.texts is not None:
+            made = replace(made, trees=self.texts(made.trees))
+        return runtime.moved(made, self.device)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
         """(7): the sum over objectives of lambda L."""
@@ -316,7 +354,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """AUC of each objective on its validation examples."""
         keys = self.validating.validation(self.config.validation_examples)
-        found = validate(self.model, self.validating.make, keys, self.device)
+        found = validate(self.model, self.validating.make, keys, self._ready)
         self.reader.clock.taken()  # not of training
         return found
 

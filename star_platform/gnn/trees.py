@@ -69,8 +69,13 @@ class TreeReader:
         config: TrainingConfig,
         specs: Mapping[str, Sequence[InputSpec]] | None = None,
         labels: Collection[str] = (),
+        *,
+        inner_text: bool = False,
     ) -> None:
-        """`specs` of a trained model; where there are none, features named in `labels` (`node.name`) are left out."""
+        """`specs` of a trained model; where there are none, features named in `labels` (`node.name`) are left out.
+
+        `inner_text`: see `InputReader`.
+        """
         by_rank = config.strategy == "ppr"
         self.adjacency = ppr_edges(graph, config.budget) if by_rank else Adjacency.of(graph, config.budget)
         self._strategy: Strategy = "latest" if config.strategy == "ppr" else config.strategy
@@ -78,7 +83,7 @@ class TreeReader:
         self.clock = Clock()
         self._target = config.target_in_attention
         self.sampler = self._sampler(config.fan_outs)
-        self.inputs = InputReader(graph, config, specs)
+        self.inputs = InputReader(graph, config, specs, inner_text=inner_text)
         if specs is None and labels:
             self.inputs.specs = {
                 node: tuple(spec for spec in found if f"{node}.{spec.name}" not in labels)

@@ -18,9 +18,12 @@ MAX_NEGATIVES_SCORED = 64
 
 
 def validate(
-    model: Model, make: Callable[[StepKey], Batch], keys: Iterable[StepKey], device: torch.device
+    model: Model, make: Callable[[StepKey], Batch], keys: Iterable[StepKey], ready: Callable[[Batch], Batch]
 ) -> dict[str, float]:
-    """AUC of each objective, point in time, negatives drawn as in training; of classes the mean over one-vs-rest."""
+    """AUC of each objective, point in time, negatives drawn as in training; of classes the mean over one-vs-rest.
+
+    `ready` does to a batch what has to be done on the thread that computes.
+    """
     positives: dict[str, list[NDArray[np.float32]]] = {}
     negatives: dict[str, list[NDArray[np.float32]]] = {}
     logits: dict[str, list[NDArray[np.float32]]] = {}
@@ -28,7 +31,7 @@ def validate(
     model.eval()
     with torch.inference_mode():
         for made in runtime.ahead(make, keys):
-            batch = runtime.moved(made, device)
+            batch = ready(made)
             name, vectors = batch.objective, model(batch.trees)
             if batch.targets is not None:
                 logits.setdefault(name, []).append(classification_logits(model, batch, vectors).float().cpu().numpy())

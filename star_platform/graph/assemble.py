@@ -74,5 +74,7 @@ def _text(texts: Artefact, vectors: Artefact, folder: Path) -> dict[str, Any]:
             link(texts.path / name, folder / name)
     # the encoder marks texts that are empty or that it knows no word of: such a version is "no value from then on"
     link(vectors.path / "present.npy", folder / "present.npy")
+    if "tokens.npy" in vectors.files:
+        link(vectors.path / "tokens.npy", folder / "tokens.npy")
     encoder = {key: value for key, value in vectors.details.items() if key not in texts.details}
     return {**texts.details, **encoder, "dim": int(vectors.details["dim"])}

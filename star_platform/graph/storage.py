@@ -10,6 +10,7 @@
     <graph>/edges/<relation>/label.<column>.npy   int8[m]: 1, 0, -1 unknown (only relations with labelled objectives)
     <graph>/features/<node>.<feature>/values.npy  int32[m] for categorical, float32[m, dim] otherwise; none for `id`
     <graph>/features/<node>.<feature>/present.npy     bool[m]; of versioned features only text has it
+    <graph>/features/<node>.<feature>/tokens.npy      int32[m, longest] of texts that are encoded inside the GNN
     <graph>/features/<node>.<feature>/indptr.npy      int64[n + 1], and valid_from.npy int64[m], where there are
     <graph>/cohorts/<cohort>/codes.npy            int32[n], index into the manifest's names; -1 unknown
 
@@ -109,6 +110,8 @@ class FeatureArray:
     indptr: Int64Array | None = None
     valid_from: Int64Array | None = None
     present: BoolArray | None = None
+    tokens: Int32Array | None = None
+    """int32[m, longest] of a text whose encoder runs inside the GNN: token ids, -1 after the last one."""
 
     def rows(self, nodes: npt.NDArray[np.integer[Any]], times: Int64Array | None = None) -> Int64Array:
         """Row of `values` that holds for each node at each time.
@@ -236,6 +239,7 @@ class Graph:
             indptr=self._map(f"{folder}/indptr.npy") if versioned else None,
             valid_from=self._map(f"{folder}/valid_from.npy") if versioned else None,
             present=self._map(f"{folder}/present.npy") if not versioned or entry["kind"] == "text" else None,
+            tokens=self._map(f"{folder}/tokens.npy") if entry.get("tokens_kept") else None,
         )
 
     def cohorts(self, node: str) -> dict[str, tuple[Int32Array, list[str]]]:

@@ -48,6 +48,11 @@ class StageSettings:
     """Identity of the frozen models that consumers bring to the gate: another one makes a release of its own."""
 
     @property
+    def inner_text(self) -> dict[str, Any]:
+        """What of an encoder that runs inside the GNN decides on the model; empty where it does not."""
+        return {name: self.text[name] for name in ("mode", "cotrain") if name in self.text}
+
+    @property
     def maps(self) -> bool:
         """Whether a release has compat maps to make."""
         return bool(self.served) and self.compat.get("mode", "none") != "none"

@@ -197,6 +197,8 @@ def _feature_stages(bench: _Bench, settings: StageSettings) -> None:
         # an encoder that is fitted to the texts of the release gives all of them one space
         rows = [f"texts/{other}" for other in (texts if settings.text_fitted else [name])]
         identity = [bench.prints(rows), settings.text_features.get(name, settings.text_fingerprint)]
+        if settings.inner_text:
+            identity.append("tokens")  # which the GNN's training reads
         bench.add("text", name, f"encode the texts with {encoder}", identity, rows, settings="text")
 
 
@@ -220,6 +222,8 @@ def _model_stages(bench: _Bench, settings: StageSettings) -> None:
     identity = [content, aims, settings.training]
     if "derive" in read:
         identity.append(bench.prints(["derive"]))
+    if settings.inner_text:
+        identity.append(settings.inner_text)
     what = f"train on {_list(aims)}"
     if settings.aligned_to is not None:
         identity.append(settings.alignment())

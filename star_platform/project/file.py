@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from star_platform.compat.config import CompatConfig
 from star_platform.errors import UsageError
@@ -56,6 +56,12 @@ class ProjectFile(_Section):
     compat: CompatConfig = CompatConfig()
     lifecycle: LifecycleConfig = LifecycleConfig()
     publishing: PublishingConfig = PublishingConfig()
+
+    @model_validator(mode="after")
+    def _texts_fit_the_model(self) -> ProjectFile:
+        if self.text.mode != "embedding" and self.training.encoder == "ltgnn":
+            raise ValueError(f"`text.mode: {self.text.mode}` has no place in `training.encoder: ltgnn`")
+        return self
 
 
 def find_project(start: Path | None = None) -> Path:

@@ -203,6 +203,7 @@ class Project:
         from star_platform.project.readers import at_the_gate
         from star_platform.release import Workshop
         from star_platform.text.cache import TextCache
+        from star_platform.text.inner import inner_text
 
         return Workshop(
             registry=self.registry,
@@ -218,6 +219,7 @@ class Project:
             consumers=lambda: at_the_gate(self.consumers(), self.root),
             publisher=self.publisher,
             feast_state=self.feast_state,
+            inner_text=inner_text(self.file.text, self.encoder),
             progress=progress,
         )
 

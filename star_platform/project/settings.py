@@ -27,7 +27,7 @@ def stage_settings(project: Project) -> StageSettings:
     return StageSettings(
         text_fingerprint=project.encoder.fingerprint,
         text_features={name: project.encoder.for_feature(name).fingerprint for name in own},
-        text=project.encoder.describe(),
+        text={**project.encoder.describe(), **file.text.inner},
         training=file.training.model_dump(mode="json"),
         # gates decide on a report, not in it: they may change without a new one, and so may `keep`
         evaluation=file.evaluation.model_dump(mode="json", exclude={"gate"}),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from star_platform.registry.registry import Registry
     from star_platform.text.cache import TextCache
     from star_platform.text.encoder import TextEncoder
+    from star_platform.text.inner import InnerText
 
 LEASE = "release"
 """One release at a time per registry."""
@@ -58,6 +59,8 @@ class Workshop:
     consumers: Callable[[], tuple[GateConsumer, ...]]
     publisher: Publisher
     feast_state: FeastStates
+    inner_text: InnerText | None = None
+    """The text encoder where it runs inside the GNN too."""
     progress: Progress = SILENT
 
 

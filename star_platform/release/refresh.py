@@ -195,13 +195,16 @@ def _embed(
 
     from star_platform.gnn.inductive import load_inductive
     from star_platform.gnn.inference import embed_some
+    from star_platform.gnn.inner_texts import reread
     from star_platform.gnn.model_io import space_fingerprint
 
     if not len(rows):
         return
     folder, shop = before.done[MODEL].path, run.shop
-    model, seen = load_inductive(folder, before.graph(), graph)
     work = shop.store.work_dir("refresh", f"r{run.number}-{node}")
+    if shop.inner_text is not None and shop.inner_text.learns:
+        graph = reread(graph, shop.inner_text, folder, work / "texts", shop.progress)
+    model, seen = load_inductive(folder, before.graph(), graph)
     made = embed_some(seen, model, space_fingerprint(folder), node, rows, graph.as_of + 1, work, shop.progress)
     length = np.maximum(np.linalg.norm(vectors[rows], axis=1), 1e-12)
     differs = np.linalg.norm(made - vectors[rows], axis=1) > NOISE[model.config.precision] * length

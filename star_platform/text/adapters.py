@@ -91,18 +91,23 @@ def open_adapter(path: Path, name: str) -> Adapter:
 
 def merged(model: torch.nn.Module, adapter: Adapter) -> torch.nn.Module:
     """The model with the adapter's product of low-rank matrices added to its weights."""
+    return attached(model, adapter).merge_and_unload()  # type: ignore[no-any-return]
+
+
+def attached(model: torch.nn.Module, adapter: Adapter, *, trainable: bool = False) -> Any:
+    """The model with the adapter beside its weights, a `PeftModel`; raises TextError T010 where it does not fit."""
     from peft import PeftModel
 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"peft|transformers")  # of calls between the two of them
-            found = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=False)
+            found = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=trainable)
         untrained = _without_weights(found, adapter)
     except Exception as error:  # torch and peft raise whatever they like where shapes or names do not fit
         raise adapter.unusable(error) from error
     if untrained:
         raise adapter.unusable(f"it has no weights for {untrained[0]} ({len(untrained)} in all)")
-    return found.merge_and_unload()  # type: ignore[no-any-return]
+    return found
 
 
 def _without_weights(model: Any, adapter: Adapter) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from star_platform.errors import TextError
-from star_platform.text.finetune.config import FineTuneConfig
+from star_platform.text.finetune.config import FineTuneConfig, LoraConfig
 
 TFIDF_SVD = "tfidf-svd"
 MINILM = "minilm"
@@ -17,6 +17,7 @@ E5_MISTRAL_HUB_NAME = "intfloat/e5-mistral-7b-instruct"
 
 Pooling = Literal["mean", "cls", "last", "layer_mean_cls"]
 Precision = Literal["float32", "bfloat16", "int8"]
+TextMode = Literal["embedding", "frozen", "co-train"]
 INT8_VERSION = 1
 """Raised with every change of how `int8` rounds; it enters the fingerprint."""
 
@@ -24,6 +25,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     E5_MISTRAL: {"pooling": "layer_mean_cls", "precision": "bfloat16", "max_tokens": 1800},
 }
 """What the name of an encoder sets unless star.yaml says otherwise; that of STAR (arXiv 2507.09797), section 3."""
+
+
+class CoTrainConfig(BaseModel):
+    """How the encoder learns inside the GNN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: Annotated[float, Field(gt=0)] = 2e-5
+    """Of the adapter; far below that of the GNN, as in STAR's table 9."""
+    lora: LoraConfig = LoraConfig()
 
 
 class TextConfig(BaseModel):
@@ -62,6 +73,11 @@ class TextConfig(BaseModel):
     """Batches encoded at once on a CPU; all cores when absent. Vectors do not depend on it."""
     dim: Annotated[int, Field(ge=1, le=4096)] = 128
     """Of `tfidf-svd`; other encoders have the dim of their model."""
+    mode: TextMode = "embedding"
+    """Where the encoder is while the GNN trains. `embedding`: done, its vectors are inputs. `frozen`: inside, and run
+    on the texts of every step. `co-train`: the same, and its adapter learns what the GNN learns."""
+    cotrain: CoTrainConfig = CoTrainConfig()
+    """Read with `mode: co-train` alone."""
     finetune: FineTuneConfig | None = None
     """What `star-platform text finetune` learns from; a release does not read it."""
 
@@ -77,6 +93,22 @@ class TextConfig(BaseModel):
         if self.precision == "int8" and self.device == "cuda":
             raise ValueError("`precision: int8` is for CPUs; write `bfloat16` for a GPU")
         return self
+
+    @model_validator(mode="after")
+    def _mode_has_an_encoder(self) -> TextConfig:
+        if self.mode != "embedding" and self.encoder == TFIDF_SVD:
+            raise ValueError(f"`mode: {self.mode}` needs an encoder with weights, such as `minilm`")
+        if self.mode == "co-train" and self.precision == "int8":
+            raise ValueError("`precision: int8` has no gradient; `mode: co-train` needs float32 or bfloat16")
+        return self
+
+    @property
+    def inner(self) -> dict[str, Any]:
+        """What of the mode decides on a trained model; empty for `embedding`."""
+        if self.mode == "embedding":
+            return {}
+        learned = {"cotrain": self.cotrain.model_dump(mode="json")} if self.mode == "co-train" else {}
+        return {"mode": self.mode, **learned}
 
     def check_features(self, known: Iterable[str]) -> None:
         """Raise TextError T011 for a prompt or a limit of something that is no text feature: a typing error."""

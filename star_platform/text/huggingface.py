@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from star_platform.planning.canonical import digest
+from star_platform.text.adapters import Adapter, open_adapter
 from star_platform.text.batching import LADDER_VERSION, Batch, plan, plan_packed
 from star_platform.text.config import INT8_VERSION, Pooling, TextConfig
 from star_platform.text.encoder import EncodedBatch, EncoderKind
@@ -92,24 +96,32 @@ class HuggingFaceEncoder:
         return self
 
     def batches(self, texts: Sequence[str]) -> Iterator[EncodedBatch]:
+        if not texts:
+            return
+        ids, offsets = self.tokenise(texts)
+        yield from self.encoded([ids[first:last] for first, last in pairwise(offsets.tolist())])
+
+    def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Flat int32 ids and int64 `[n + 1]` offsets of the texts, with the prompt and cut to the limit."""
+        return self._transformer.tokenise(texts, self._config.prompt, self.max_tokens)
+
+    def encoded(self, tokens: Sequence[npt.NDArray[np.int32]]) -> Iterator[EncodedBatch]:
+        """As `batches`, of the token rows of texts."""
         import torch
 
         from star_platform.text.workers import in_order
 
-        if not texts:
-            return
-        ids, offsets = self._transformer.tokenise(texts, self._config.prompt, self.max_tokens)
         _ = self._transformer.module  # loaded here, once, and not by every worker
-        tokens = np.diff(offsets).astype(np.int32)
+        lengths = np.fromiter(map(len, tokens), np.int32, len(tokens))
 
         def work(batch: Batch) -> EncodedBatch:
-            rows = [ids[offsets[i] : offsets[i + 1]] for i in batch.positions.tolist()]
+            rows = [tokens[i] for i in batch.positions.tolist()]
             vectors = self.encode_packed(rows) if self._packed else self.encode_tokens(rows, batch.length)
-            return EncodedBatch(batch.positions, vectors, tokens[batch.positions])
+            return EncodedBatch(batch.positions, vectors, lengths[batch.positions])
 
         on_cpu = self._transformer.device.type == "cpu"
         workers = (self._config.threads or torch.get_num_threads()) if on_cpu else 1
-        yield from in_order(work, self._plan(tokens, workers), workers)
+        yield from in_order(work, self._plan(lengths, workers), workers)
 
     def _plan(self, tokens: npt.NDArray[np.int32], workers: int) -> Iterator[Batch]:
         budget, precision = self._config.token_budget, self._config.precision
@@ -118,7 +130,7 @@ class HuggingFaceEncoder:
             return plan_packed(tokens, min(budget, _PACKED_BUDGETS[precision], fair))
         if precision == "bfloat16" and self._transformer.device.type == "cpu":
             budget = 1  # its sums depend on the shape of a batch, whatever the shape is: so every text is one
-        return plan(tokens, budget, self.max_tokens)
+        return plan(tokens, budget, max(self.max_tokens, int(tokens.max())))  # a feature's own limit may be higher
 
     def encode_tokens(
         self, rows: Sequence[npt.NDArray[np.int32]], length: int, *, side: Literal["left", "right"] = "right"
@@ -140,6 +152,15 @@ class HuggingFaceEncoder:
         with torch.inference_mode():
             ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))
             return cast(npt.NDArray[np.float32], self._packed.vectors(ids, [len(row) for row in rows]).numpy())
+
+    def adapted(self, folder: Path) -> HuggingFaceEncoder:
+        """The same model with the adapter in a folder, in place of its own; raises TextError T010."""
+        return HuggingFaceEncoder(self._config, replace(self._folder, adapter=open_adapter(folder, folder.name)))
+
+    def plain(self, device: str) -> tuple[Transformer, Adapter | None]:
+        """A copy of the model as it was before any adapter, for whoever changes it, and the adapter that it had."""
+        config = self._config.model_copy(update={"device": device})
+        return Transformer(replace(self._folder, adapter=None), config), self._folder.adapter
 
     @property
     def _packed(self) -> Packed | None:

@@ -14,6 +14,7 @@ from star_platform.text.batching import padding_share
 from star_platform.text.cache import CacheSpace, TextCache, text_keys
 from star_platform.text.encoder import TextEncoder
 from star_platform.text.filling import ROWS, Texts, fill
+from star_platform.text.tokenising import Tokenise
 
 
 def fit_encoder(encoder: TextEncoder, texts: Iterable[Artefact]) -> TextEncoder:
@@ -33,12 +34,15 @@ def encode_texts(
     store: ArtefactStore,
     fingerprint: str,
     progress: Progress = SILENT,
+    tokenise: Tokenise | None = None,
 ) -> Artefact:
     """Vectors of an artefact of kind `texts`, as an artefact of kind `text`; found again if it is already there.
 
     Writes `values.npy` float32 `[m, dim]`, one row per row of `texts.parquet`, and `present.npy` bool `[m]`: False (and
-    a row of zeros) where the text is absent, empty, or unknown to the encoder. Nothing in the artefact tells what was
-    cached before: a run that was killed and resumed leaves the same bytes.
+    a row of zeros) where the text is absent, empty, or unknown to the encoder. With `tokenise`, for an encoder that
+    runs inside the GNN, `tokens.npy` int32 `[m, longest]` too: token ids, -1 after the last one.
+
+    Nothing in the artefact tells what was cached before: a run that was killed and resumed leaves the same bytes.
 
     Raises:
         TextError: of the encoder, or T008 when the cache cannot be written.
@@ -58,6 +62,9 @@ def encode_texts(
     with store.create("text", fingerprint) as draft:
         present = _write_values(space, slots, read.rows, encoder.dim, draft.path / "values.npy")
         np.save(draft.path / "present.npy", present)
+        if tokenise is not None:
+            np.save(draft.path / "tokens.npy", _token_rows(tokenise, read))
+            draft.details["tokens_kept"] = True
         draft.details.update(_details(encoder, space, slots, read, present))
     space.compact()
     return store.open("text", fingerprint)
@@ -81,6 +88,15 @@ def _write_values(
         present[first + have] = vectors.any(axis=1)
     values.flush()
     return present
+
+
+def _token_rows(tokenise: Tokenise, read: Texts) -> npt.NDArray[np.int32]:
+    """int32 `[m, longest]` of the rows of a `texts` artefact."""
+    ids, offsets = tokenise(read.distinct)
+    lengths = np.diff(offsets)
+    distinct = np.full((len(lengths) + 1, int(lengths.max(initial=0))), -1, np.int32)  # the last: no text
+    distinct[:-1][np.arange(distinct.shape[1]) < lengths[:, None]] = ids
+    return distinct[read.rows]
 
 
 def _details(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from star_platform.text.models import ModelFolder, unusable
 
 _CHUNK = 4096
+Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
+"""Flat ids int32 and offsets int64 `[n + 1]`, prompt put before and limit kept."""
 
 
 class Tokeniser:

@@ -101,7 +101,8 @@ class Transformer:
         import torch
 
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
-        model = _loaded(self.folder, dtype)
+        with torch.random.fork_rng(devices=[]):  # weights are drawn before they are read
+            model = _loaded(self.folder, dtype)
         if self.folder.adapter is not None:
             from star_platform.text.adapters import merged
 

@@ -11,54 +11,12 @@ import pytest
 
 from star_platform.registry.artefacts import Artefact, ArtefactStore
 
-from .tiny import WORDS
-
-
-def save_tokenizer(folder: Path, *, decoder: bool) -> None:
-    """A word-piece tokenizer over the words that the tests use."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    words = dict.fromkeys([*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)])
-    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if not decoder:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-        )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        eos_token="[SEP]",
-        model_max_length=64,
-    ).save_pretrained(folder)
+from .tiny import save_tiny_bert, save_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    torch.manual_seed(3)
-    config = BertConfig(
-        vocab_size=128,
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        initializer_range=0.4,  # large, so that texts differ clearly
-    )
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    save_tokenizer(folder, decoder=False)
-    return folder
+    return save_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
 @pytest.fixture(scope="session")

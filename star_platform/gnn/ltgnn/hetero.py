@@ -29,7 +29,7 @@ from star_platform.gnn.ltgnn.typed import TypedEdges, edge_groups
 from star_platform.gnn.ltgnn.windows import SNAPSHOTS, cuts_of, moments, snapshot_of
 from star_platform.gnn.model_io import Model, ModelSpec, read_model
 from star_platform.gnn.objectives import UncertaintyWeights
-from star_platform.gnn.optimiser import Optimiser
+from star_platform.gnn.optimiser import UNDECAYED, Optimiser
 from star_platform.gnn.split import link_predictions
 from star_platform.gnn.tasks import Tasks
 from star_platform.gnn.trainer import WEIGHTS_OF_OBJECTIVES, Trainer
@@ -151,6 +151,7 @@ class LtgnnTrainer(Trainer):
         """Adaptive fan-outs and MLPInit mean nothing here: there is no fan-out."""
         self.graph, self.config = graph, config.model_copy(update={"mlp_init": 0})
         self.controller = None
+        self.text = self.texts = None
         self.device = runtime.device_of(config.device)
         whole = Tasks.of(graph, objectives, config)
         supervised = [part.edge for part in whole.links.values()]
@@ -181,7 +182,7 @@ class LtgnnTrainer(Trainer):
         self.training: Any = Windows(_schedules(graph, self.reader, whole, cuts, config))
         self.validating = whole.schedule(graph, self.reader, config, validate=True)
         undecayed = [module for name, module in self.learned.items() if name != "model"]
-        self.optimiser = Optimiser(self.learned, undecayed, config)
+        self.optimiser = Optimiser(self.learned, dict.fromkeys(undecayed, UNDECAYED), config)
         self.key = digest({"graph": graph.content_hash, "config": config, "objectives": dict(objectives)})
 
 

@@ -19,13 +19,9 @@ from star_platform.text.finetune.tokens import TokenTable
 
 @dataclass(frozen=True)
 class Chunk:
-    """Texts that are encoded at once: token rows, and what they are padded to."""
+    """Texts that are encoded at once."""
 
     rows: tuple[npt.NDArray[np.int32], ...]
-
-    @property
-    def length(self) -> int:
-        return max(map(len, self.rows))
 
 
 @dataclass(frozen=True)

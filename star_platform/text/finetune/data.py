@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def prepare(
         for name, tower in config.towers.items():
             rows = np.concatenate([training.rows[name], validation.rows[name]])
 
-            def tokenise(texts: list[str], prompt: str = tower.prompt, limit: int = tower.max_tokens) -> Any:
+            def tokenise(texts: Sequence[str], prompt: str = tower.prompt, limit: int = tower.max_tokens) -> Any:
                 return transformer.tokenise(texts, prompt, limit)
 
             tables[name] = write_tokens(folder / name, source.texts[name], rows, tokenise, task)

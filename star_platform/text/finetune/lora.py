@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import peft
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from star_platform.errors import TextError
-from star_platform.text.adapters import SETTINGS, WEIGHTS
+from star_platform.text.adapters import SETTINGS, WEIGHTS, Adapter, attached
 from star_platform.text.finetune.batches import Chunk
-from star_platform.text.finetune.config import FineTuneConfig, LoraConfig
+from star_platform.text.finetune.config import LoraConfig
 from star_platform.text.transformer import Transformer
 
 _BLOCK = re.compile(r"\.\d+\.")
@@ -27,23 +29,32 @@ _BLOCK = re.compile(r"\.\d+\.")
 class TunedEncoder:
     """A transformer whose adapter learns. Changes the module of `transformer` in place."""
 
-    def __init__(self, transformer: Transformer, config: FineTuneConfig) -> None:
-        """Raises TextError T024 when `lora.targets` names no layer of the model."""
+    def __init__(
+        self,
+        transformer: Transformer,
+        lora: LoraConfig,
+        *,
+        seed: int,
+        bfloat16: bool = False,
+        checkpointing: bool = False,
+        start: Adapter | None = None,
+    ) -> None:
+        """`start`: the adapter that learns on, of its own shape; a new one of shape `lora` where there is none.
+
+        Raises:
+            TextError: T024 when `lora.targets` names no layer of the model, T010 when `start` does not fit it.
+        """
         self.transformer = transformer
-        self._bfloat16 = config.precision == "bfloat16"
+        self._bfloat16 = bfloat16
         module = cast(Any, transformer.module)
         _without_dropout(module)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            try:
-                with warnings.catch_warnings():
-                    # It tells of the folder where the base lies, which is not what it is called (see `save`), and of
-                    # calls to transformers that are its own.
-                    warnings.filterwarnings("ignore", module=r"peft|transformers")
-                    self._peft = peft.get_peft_model(module, _settings(module, config.lora))
-            except ValueError as error:  # peft says so when a target matches nothing
-                raise TextError("T024", f"the adapter does not fit the model: {error}", hint="lora.targets") from error
-        if config.gradient_checkpointing:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            torch.manual_seed(seed)
+            # It tells of the folder where the base lies, which is not what it is called (see `save`), and of calls to
+            # transformers that are its own.
+            warnings.filterwarnings("ignore", module=r"peft|transformers")
+            self._peft = _new_adapter(module, lora) if start is None else attached(module, start, trainable=True)
+        if checkpointing:
             module.config.use_cache = False
             enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
             enable({"use_reentrant": False})
@@ -68,7 +79,11 @@ class TunedEncoder:
 
     def __call__(self, chunk: Chunk) -> Tensor:
         """float32 `[b, d]`, unit norm."""
-        ids, mask = self.transformer.padded(chunk.rows, chunk.length)
+        return self.encode(chunk.rows)
+
+    def encode(self, rows: Sequence[npt.NDArray[np.int32]]) -> Tensor:
+        """float32 `[b, d]`, unit norm, of token rows that are encoded at once."""
+        ids, mask = self.transformer.padded(rows, max(map(len, rows)))
         with self._autocast():
             return self.transformer.vectors(ids, mask)
 
@@ -102,6 +117,13 @@ class TunedEncoder:
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+
+
+def _new_adapter(module: nn.Module, config: LoraConfig) -> peft.PeftModel:
+    try:
+        return peft.get_peft_model(cast(Any, module), _settings(module, config))
+    except ValueError as error:  # peft says so when a target matches nothing
+        raise TextError("T024", f"the adapter does not fit the model: {error}", hint="lora.targets") from error
 
 
 def _settings(module: nn.Module, config: LoraConfig) -> peft.LoraConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from star_platform.progress import Task
 from star_platform.text.finetune.actions import Int64Array
 from star_platform.text.finetune.versions import NONE, TextVersions
 from star_platform.text.normalise import normalise
-
-Tokenise = Callable[[list[str]], tuple[npt.NDArray[np.int32], Int64Array]]
-"""Flat ids int32 and offsets int64 `[n + 1]`, prompt put before and limit kept."""
+from star_platform.text.tokenising import Tokenise
 
 
 @dataclass(frozen=True)
