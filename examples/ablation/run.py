@@ -1,6 +1,7 @@
 """The ablation table: one factor at a time around a base, on the compiled graph of any project; README.md has it.
 
-`python examples/ablation/run.py --project examples/job_board` or `--demo 2000`; `--texts` compares encoders of texts.
+`python examples/ablation/run.py --project examples/job_board` or `--demo 2000`; `--texts` compares encoders of texts,
+`--text-modes` an encoder inside the GNN with one before it.
 Everything is kept under `--out`: a run that was killed goes on, and a second one only prints the table.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from modes import mode_study, shrunk
 from runs import Study, compile_project, run_all
 from table import pooled, write
 from texts import text_study
@@ -31,19 +33,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these, beside the base")
     parser.add_argument("--texts", action="store_true", help="compare encoders of texts instead")
+    parser.add_argument("--text-modes", action="store_true", help="compare encoders inside the GNN instead")
     parser.add_argument("--adapters", type=Path, nargs="*", default=[], help="folders of `text finetune`, with --texts")
     parser.add_argument("--epochs", type=int, default=BASE.max_epochs)
     parser.add_argument("--out", type=Path, default=HERE / ".star")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args(arguments)
     project = _demo(given.out.resolve(), given.demo) if given.project is None else Project.open(given.project)
+    training = BASE.model_copy(update={"max_epochs": given.epochs})
     if given.texts:
         graph, objectives, variants = text_study(project, given.adapters)
+    elif given.text_modes:
+        graph, objectives, variants = mode_study(project)
+        training = shrunk(training)
     else:
         (graph, objectives), variants = compile_project(project), chosen(given.only)
     name = project.file.project if given.demo is None else f"demo-{given.demo}"
-    name = f"{name}-texts" if given.texts else name
-    training = BASE.model_copy(update={"max_epochs": given.epochs})
+    name += "-texts" if given.texts else "-text-modes" if given.text_modes else ""
     study = Study(graph, objectives, training, EVALUATION, given.out.resolve() / name)
     if not given.table:
         run_all(study, variants, given.seeds)

@@ -82,15 +82,16 @@ class Study:
 
     def place(self, variant: Variant, seed: int) -> Path:
         """The folder of a run; another graph, setting or objective has another one."""
-        key = digest(
-            [
-                variant.shown(self.graph).content_hash,
-                getattr(variant.view, "__name__", ""),
-                variant.config(self.training, seed),
-                dict(self.objectives),
-                self.evaluation,
-            ]
-        )
+        identity: list[Any] = [
+            variant.shown(self.graph).content_hash,
+            getattr(variant.view, "__name__", ""),
+            variant.config(self.training, seed),
+            dict(self.objectives),
+            self.evaluation,
+        ]
+        if variant.text is not None:
+            identity += [variant.text.mode, variant.text.cotrain, variant.text.encoder.fingerprint]
+        key = digest(identity)
         return self.folder / f"{variant.name.replace(', ', '-').replace(' ', '-')}-{seed}-{key[:8]}"
 
     def result(self, variant: Variant, seed: int) -> dict[str, Any] | None:
@@ -114,7 +115,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         graph = variant.shown(self._extended(config))
         began = time.process_time()
-        details = train(graph, self.objectives, config, folder / "scratch", folder, progress)
+        details = train(graph, self.objectives, config, folder / "scratch", folder, progress, text=variant.text)
         trained = time.process_time()
         scorer = Scorer(graph, folder)
         arrays, values = {}, {}

@@ -18,10 +18,10 @@ def text_study(project: Project, adapters: Sequence[Path]) -> tuple[Graph, dict[
     """The graph with the texts of the project's own encoder, unadapted, and what it is compared with."""
     own = project.file.text
     frozen = own.model_copy(update={"adapter": None})
-    graph, objectives = compile_project(_with_text(project, frozen))
+    graph, objectives = compile_project(with_text(project, frozen))
 
     def other(name: str, factor: str, text: object) -> Variant:
-        found = compile_project(_with_text(project, text))[0]
+        found = compile_project(with_text(project, text))[0]
 
         def view(_: Graph) -> Graph:
             return found
@@ -50,5 +50,6 @@ def without_texts(graph: Graph) -> Graph:
     return with_features(graph, features)
 
 
-def _with_text(project: Project, text: object) -> Project:
+def with_text(project: Project, text: object) -> Project:
+    """The project with another section `text`."""
     return Project(project.root, project.file.model_copy(update={"text": text}))

@@ -10,6 +10,7 @@ from typing import Any
 from star_platform.gnn.config import TrainingConfig
 from star_platform.graph.storage import Graph
 from star_platform.planning.canonical import digest
+from star_platform.text.inner import InnerText
 
 View = Callable[[Graph], Graph]
 ID_DIM = 32
@@ -23,6 +24,8 @@ class Variant:
     factor: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     view: View | None = None
+    text: InnerText | None = None
+    """The encoder of texts, where it is inside the GNN."""
 
     def config(self, base: TrainingConfig, seed: int) -> TrainingConfig:
         """The settings of one run; sections are merged key by key."""

@@ -139,8 +139,11 @@ class LoraConfig(_Section):
     """Low-rank adapters (Hu et al. 2021), one for all towers."""
 
     r: Count = 8
+    """Rank of the product that is added to a layer."""
     alpha: Positive = 16.0
+    """The product is scaled by `alpha / r`."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of a layer's inputs that the product does not see, in training."""
     targets: Literal["auto"] | tuple[str, ...] = "auto"
     """Names of linear layers; `auto`: all of them in a transformer's blocks."""
 
