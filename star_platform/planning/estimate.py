@@ -47,6 +47,8 @@ SECONDS_PER_UNIT: Mapping[str, float] = {
 }
 WEIGHTLESS_TEXT = 1 / 15_000
 """Seconds per text of the encoder `tfidf-svd`."""
+WITH_TEXT_INSIDE: Mapping[str, float] = {"frozen": 1 / 50, "co-train": 1 / 8}
+"""Seconds per example of training where a small transformer reads the texts of each step, by mode."""
 START_SECONDS: Mapping[str, float] = {
     "train": 5.0,
     "embed": 2.0,
@@ -137,6 +139,8 @@ def estimate(kind: str, subject: str | None, sizes: Sizes, history: Mapping[str,
 def _default_rate(kind: str, sizes: Sizes) -> float:
     if kind == "text" and sizes.text.get("encoder") == "tfidf-svd":
         return WEIGHTLESS_TEXT
+    if kind == "train" and "mode" in sizes.text:
+        return WITH_TEXT_INSIDE[sizes.text["mode"]]
     return SECONDS_PER_UNIT.get(kind, 0.0)
 
 

@@ -67,13 +67,18 @@ def served_spaces(project: Project) -> tuple[ServedSpace, ...]:
 
 
 def stage_seconds(project: Project) -> Mapping[str, float]:
-    """Measured seconds per unit of work, by kind of stage, over the stages that earlier releases built."""
+    """Measured seconds per unit of work, by kind of stage, over the stages that earlier releases built.
+
+    A training with the text encoder inside it tells nothing of one without, and the other way round.
+    """
     from star_platform.planning.estimate import rates
 
+    mode = project.file.text.inner.get("mode")
     measured: list[tuple[str, Any, Any]] = [
         (stage.stage.partition("/")[0], stage.seconds, release.record.get("units", {}).get(stage.stage, 0))
         for release in project.releases()
         for stage in project.registry.stages(release.number)
         if stage.state == "done" and not stage.reused and stage.seconds is not None
+        if stage.stage != "train" or release.record["settings"].get("text", {}).get("mode") == mode
     ]
     return rates(measured)

@@ -64,6 +64,15 @@ def test_a_transformer_is_slower_than_no_model() -> None:
     )
 
 
+def test_a_text_encoder_inside_the_gnn_slows_training() -> None:
+    plain = sizes()
+    seconds = [
+        estimate("train", None, replace(plain, text={**plain.text, **mode}), {}).seconds
+        for mode in ({}, {"mode": "frozen"}, {"mode": "co-train"})
+    ]
+    assert seconds[0] < seconds[1] / 10 < seconds[2] / 50
+
+
 def test_rates_leave_out_what_is_paid_once() -> None:
     found = rates([("train", 5.0 + 20, 1000), ("train", 5.0 + 40, 2000), ("edges", 0.05, 10), ("graph", 3.0, 0)])
     assert found == {"train": pytest.approx(0.02), "edges": 0.0}

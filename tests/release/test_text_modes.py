@@ -11,6 +11,7 @@ from star_platform.errors import SignalErrors
 from star_platform.gnn.inner_texts import FOLDER
 from star_platform.graph.storage import open_graph
 from star_platform.project import Project
+from star_platform.project.settings import stage_seconds
 from star_platform.release.refresh import RefreshWish
 from tests.release.conftest import FIRST, make_project
 from tests.release.test_refresh import NEWCOMERS, SINCE, days_later, members
@@ -62,8 +63,11 @@ def test_nothing_changed_is_nothing_to_do_and_another_mode_trains_anew(cotrained
     project = Project.open(cotrained)
     assert not project.plan(FIRST).plan.changes
     yaml = (cotrained / "star.yaml").read_text()
+    assert "train" in stage_seconds(project)
     try:
-        plan = with_mode(project, bert, "frozen").plan(FIRST).plan
+        other = with_mode(project, bert, "frozen")
+        plan = other.plan(FIRST).plan
+        assert "train" not in stage_seconds(other), "a training of another mode tells nothing of this one"
     finally:
         (cotrained / "star.yaml").write_text(yaml)
     assert [change.name for change in plan.changes] == ["text"]
