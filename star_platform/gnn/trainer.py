@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import checkpoint, runtime
-from star_platform.gnn.adaptive import FanOutController, FanOutState, rows
+from star_platform.gnn.adaptive import rows
 from star_platform.gnn.aligner import AlignBatch, Aligner
-from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment, settled
+from star_platform.gnn.alignment import LOSS, NAME, Alignment, save_alignment
 from star_platform.gnn.batches import Batch, StepKey
 from star_platform.gnn.classification import label_features
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.course import Course
 from star_platform.gnn.inner_texts import InnerTexts, save_texts
 from star_platform.gnn.mlp_init import features_only, warm_start
 from star_platform.gnn.model_io import WEIGHTS, ModelSpec, new_model, save_model
@@ -132,10 +133,8 @@ class Trainer:
             self.model.encoder.compile_layers()
         self.training = tasks.schedule(graph, self.reader, config, validate=False)
         self.validating = tasks.schedule(graph, self.reader, config, validate=True)
-        self.controller: FanOutController | None = None
-        if config.adaptive.enabled:
-            steps = config.max_epochs * tasks.steps(config.batch_size)
-            self.controller = FanOutController(config.adaptive, config.fan_outs, steps)
+        steps = config.max_epochs * tasks.steps(config.batch_size)
+        self.course = Course(config, steps, aligned=self.aligner is not None)
         self.optimiser = Optimiser(self.learned, self._options(), config)
         self.key = digest(key)
 
@@ -167,7 +166,7 @@ class Trainer:
             self.texts.load_state_dict(_part(best, f"{TEXTS}."))
             save_texts(out_dir, self.graph, self.text, self.texts, progress)
         told: dict[str, Any] = {"validations": state.history}
-        if self.controller is not None:
+        if self.course.controller is not None:
             told["fan_out"] = rows(state.history)
         history = json.dumps(told, indent=1, sort_keys=True) + "\n"
         (out_dir / HISTORY).write_text(history, encoding="utf-8")
@@ -190,37 +189,20 @@ class Trainer:
         while not state.done:
             until = min(len(steps), (state.step // every + 1) * every)
             stretch = steps[state.step : until]
-            self._draw_for(state, len(stretch))
+            fan_outs = self.course.draw(state, len(stretch))
+            if fan_outs is not None:
+                self.reader.set_fan_outs(fan_outs)
             losses, timing = self._stretch(stretch, task)
             state.step, state.steps = until, state.steps + len(stretch)
             state.timing.append(timing)
             best = self._validated(state, best, losses, at=state.epoch + until / len(steps), task=task)
             if until == len(steps):
                 state.epoch, state.step = state.epoch + 1, 0
-            self._stop_or_go_on(state)
+            self.course.go_on(state)
             checkpoint.save(work_dir, state, self.learned, best, self.optimiser)
             if state.step == 0:
                 break
         return best
-
-    def _draw_for(self, state: checkpoint.RunState, count: int) -> None:
-        """Set the fan-outs of the next `count` steps."""
-        if self.controller is None:
-            return
-        held = FanOutState.of(state.fan_out) if state.fan_out else self.controller.start()
-        held = self.controller.before(held, count)
-        state.fan_out = held.record()
-        self.reader.set_fan_outs(self.controller.fan_outs(held))
-
-    def _stop_or_go_on(self, state: checkpoint.RunState) -> None:
-        """Whether training is over: epochs or patience are used up, and an adaptive fan-out has been full for long."""
-        tired = state.since_best >= self.config.patience
-        if self.controller is not None and tired:
-            held = FanOutState.of(state.fan_out)
-            tired = self.controller.may_stop(held)
-            if not tired:
-                state.fan_out = self.controller.hurry(held).record()
-        state.done = tired or state.epoch >= self.config.max_epochs
 
     def _stretch(self, steps: Sequence[StepKey], task: Task) -> tuple[dict[str, list[float]], dict[str, Any]]:
         """The steps from one validation to the next: the losses by name, and where the time went."""
@@ -325,31 +307,10 @@ class Trainer:
         mean = sum(self.tasks.weights[name] * value for name, value in aucs.items()) / total
         means = {name: float(np.mean(values)) for name, values in sorted(losses.items())}
         entry = {"epoch": round(at, 6), "step": state.steps, "auc": mean, "auc_by_objective": aucs, "train_loss": means}
-        state.history.append(entry | self._observed(state, mean))
         task.note(loss=float(np.mean(list(means.values()))), val_auc=mean)
-        if not self._eligible(state.history[-1]):
-            return best
-        if len(state.history) > 1 and not self._eligible(state.history[-2]):
-            state.best = float("-inf")  # what came before does not count
-        if mean > state.best:
-            state.best, state.since_best = mean, 0
+        if self.course.judge(state, entry):
             return {name: tensor.detach().clone() for name, tensor in self.learned.state_dict().items()}
-        state.since_best += 1
         return best
-
-    def _observed(self, state: checkpoint.RunState, metric: float) -> dict[str, Any]:
-        """What a validation tells the controller of the fan-out, and the history of it."""
-        if self.controller is None:
-            return {"fan_outs": [hop if isinstance(hop, int) else dict(hop) for hop in self.config.fan_outs]}
-        held = FanOutState.of(state.fan_out)
-        told = self.controller.entry(held)
-        state.fan_out = self.controller.observe(held, metric, state.steps).record()
-        return told
-
-    def _eligible(self, entry: Mapping[str, Any]) -> bool:
-        """Whether the model of a validation may be chosen: alignment has come down, and the fan-out is full."""
-        full = self.controller is None or entry["fan_out"] == self.controller.most
-        return full and (self.aligner is None or settled(entry["epoch"], self.config.max_epochs))
 
     def validate(self) -> dict[str, float]:
         """AUC of each objective on its validation examples."""
@@ -359,7 +320,7 @@ class Trainer:
         return found
 
     def _details(self, state: checkpoint.RunState) -> dict[str, Any]:
-        chosen = max((entry for entry in state.history if self._eligible(entry)), key=lambda entry: entry["auc"])
+        chosen = self.course.chosen(state)
         return {
             "objectives": self.tasks.details(),
             "validation_start": self.tasks.validation_start,
