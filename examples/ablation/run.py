@@ -36,11 +36,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--text-modes", action="store_true", help="compare encoders inside the GNN instead")
     parser.add_argument("--adapters", type=Path, nargs="*", default=[], help="folders of `text finetune`, with --texts")
     parser.add_argument("--epochs", type=int, default=BASE.max_epochs)
+    parser.add_argument("--as-released", action="store_true", help="train by the project's own settings, on one thread")
     parser.add_argument("--out", type=Path, default=HERE / ".star")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args(arguments)
     project = _demo(given.out.resolve(), given.demo) if given.project is None else Project.open(given.project)
     training = BASE.model_copy(update={"max_epochs": given.epochs})
+    if given.as_released:
+        training = project.file.training.model_copy(update={"threads": BASE.threads})
     if given.texts:
         graph, objectives, variants = text_study(project, given.adapters)
     elif given.text_modes:

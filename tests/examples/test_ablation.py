@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from star_platform.evaluation.auc import auc
+from tests.text.tiny import WORDS, save_tiny_bert
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ablation" / "run.py"
 pytestmark = pytest.mark.slow
@@ -208,3 +209,28 @@ def test_a_variant_that_is_not_there_is_told(work: Path) -> None:
     assert done.returncode != 0
     assert "no variant 'bigger'" in done.stderr
     assert "per relation" in done.stderr
+
+
+def test_an_encoder_inside_is_compared_with_one_before(tmp_path: Path) -> None:
+    """Frozen inside it makes the model of `embedding`; trained along, another one that keeps its adapter."""
+    shop = make_project(tmp_path / "shop", visits=1200)
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    save_tiny_bert(bert)
+    (shop / "star.yaml").write_text(f"{STAR}text: {{encoder: {bert}}}\n", encoding="utf-8")
+    things = pq.read_table(shop / "data" / "things.parquet")
+    said = [f"we hire {WORDS[10 + number % 5]} number {number}" for number in range(things.num_rows)]
+    pq.write_table(things.append_column("said", pa.array(said)), shop / "data" / "things.parquet")
+    branch = shop / "signal_branches" / "visits.yaml"
+    feature = "  thing.said: {kind: text, source: things, key: thing_id, columns: [said]}\n"
+    branch.write_text(BRANCH.replace("objectives:", f"{feature}objectives:"), encoding="utf-8")
+    call("--project", str(shop), "--out", str(tmp_path / "out"), "--seeds", "1", "--text-modes")
+
+    folder = tmp_path / "out" / "shop-text-modes"
+    found = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    rows = found["objectives"]["visit"]["variants"]
+    names = ["embedding", "embedding, small", "embedding, wide", "frozen", "co-train", "co-train, small"]
+    assert sorted(rows) == sorted(names)
+    assert rows["frozen"]["auc"]["value"] == pytest.approx(rows["embedding"]["auc"]["value"], abs=0.02)
+    kept = {path.parent.parent.name.rpartition("-0-")[0] for path in folder.glob("*/text/adapter_model.safetensors")}
+    assert kept == {"co-train", "co-train-small"}
