@@ -165,11 +165,12 @@ def test_full_sweeps_reach_the_fixed_point_and_the_implicit_gradient(symmetric: 
         for batch in np.array_split(rng.permutation(60), 4):
             ahead, back = (draw(side, batch, 100, sweep) for side in (graph.forward, graph.backward))
             if symmetric:
-                _, received = memory.both(batch, inputs[batch], ahead)
+                vectors, received = memory.both(batch, inputs[batch], ahead)
+                memory.settle(batch, vectors, upstream[batch], received)
             else:
                 received = memory.received(back)
                 memory.forward(batch, inputs[batch], ahead)
-            memory.backward(batch, upstream[batch], received)
+                memory.backward(batch, upstream[batch], received)
     np.testing.assert_allclose(memory.vectors, exact.detach().numpy(), atol=1e-5)
     assert source.grad is not None
     np.testing.assert_allclose(memory.gradient, source.grad.numpy(), atol=1e-4)
@@ -185,13 +186,36 @@ def test_both_directions_at_once_are_the_same_as_one_after_the_other() -> None:
     apart, together = Memory(graph, inputs, ALPHA), Memory(graph, inputs, ALPHA, Workers(2))
     for memory in (apart, together):
         memory.moving[:] = np.random.default_rng(7).standard_normal(memory.moving.shape)
-    rows = rng.permutation(60)[:33]
+    rows, upstream = rng.permutation(60)[:33], rng.standard_normal((33, 5)).astype(np.float32)
     drawn = draw(graph.forward, rows, 3, 8)
-    received = apart.received(drawn)
-    vectors, both = together.both(rows, inputs[rows], drawn)
-    np.testing.assert_allclose(vectors, apart.forward(rows, inputs[rows], drawn), atol=1e-6)
-    np.testing.assert_allclose(both, received, atol=1e-6)
+    back = apart.received(drawn)
+    expected = apart.forward(rows, inputs[rows], drawn), apart.backward(rows, upstream, back)
+    vectors, received = together.both(rows, inputs[rows], drawn)
+    found = vectors, together.settle(rows, vectors, upstream, received)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
     np.testing.assert_allclose(together.moving, apart.moving, atol=1e-6)
+
+
+def test_memory_in_bfloat16_holds_what_it_was_given_to_eight_bits() -> None:
+    graph = random_graph()
+    rng = np.random.default_rng(6)
+    inputs = rng.standard_normal((60, 5)).astype(np.float32)
+    exact, rounded = Memory(graph, inputs, ALPHA), Memory(graph, inputs, ALPHA, bf16=True)
+    rows, upstream = rng.permutation(60)[:33], rng.standard_normal((33, 5)).astype(np.float32)
+    for key in range(4):
+        drawn = draw(graph.forward, rows, 3, key)
+        found = []
+        for memory in (exact, rounded):
+            vectors, received = memory.both(rows, 2 * inputs[rows], drawn)
+            found += [vectors, memory.settle(rows, vectors, upstream, received)]
+        np.testing.assert_allclose(found[2], found[0], atol=0.02)
+        np.testing.assert_allclose(found[3], found[1], atol=0.02)
+    difference = np.abs(rounded.vectors - exact.vectors)
+    assert 1e-6 < difference.max() < 0.02 * np.abs(exact.drift).max()
+    rounded.refresh()
+    assert not rounded.drift.any()
+    np.testing.assert_allclose(rounded.vectors, exact.vectors, atol=0.02)
 
 
 def test_adam_on_rows_equals_torchs_sparse_adam() -> None:

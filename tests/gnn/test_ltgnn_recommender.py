@@ -78,13 +78,30 @@ def test_bpr_and_its_gradient_equal_autograd() -> None:
     np.testing.assert_allclose(gradient, table.grad.numpy(), atol=1e-6)
 
 
+def masked_columns(masked: losses.Masked) -> list[list[int]]:
+    """Of each row, ascending."""
+    found = []
+    for link in masked.first:
+        columns = []
+        while link >= 0:
+            columns.append(int(masked.columns[link]))
+            link = masked.following[link]
+        found.append(sorted(columns))
+    return found
+
+
 @pytest.mark.parametrize("cosine", [True, False])
 def test_softmax_and_its_gradient_equal_autograd(cosine: bool) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((12, 6)).astype(np.float32)
     u, i, c = rng.integers(12, size=20), rng.integers(12, size=20), rng.integers(12, size=7)
-    allowed = rng.random((20, 7)) < 0.8
-    loss, gradient = losses.softmax(vectors, u, i, c, allowed, temperature=0.3, cosine=cosine)
+    known = planted(20, 12, groups=2)[0]
+    masked = losses.KnownItems(known).among(np.arange(20), c)
+    allowed = np.ones((20, 7), bool)
+    for row, columns in enumerate(masked_columns(masked)):
+        allowed[row, columns] = False
+    assert 0 < (~allowed).sum() < 100
+    loss, gradient = losses.softmax(vectors, u, i, c, masked, temperature=0.3, cosine=cosine)
     table = torch.from_numpy(vectors).double().requires_grad_()
     shown = torch.nn.functional.normalize(table, dim=1) if cosine else table
     rivals = (shown[u] @ shown[c].T / 0.3).masked_fill(torch.from_numpy(~allowed), -1e9)
@@ -120,17 +137,10 @@ def test_softmax_in_bfloat16_is_close() -> None:
 
 def test_known_pairs_are_masked_however_often_they_are_drawn() -> None:
     pairs = Interactions.of(np.array([0, 0, 1]), np.array([2, 3, 0]), 3, 5)
-    mask = losses.KnownItems(pairs)
-    candidates = np.array([3, 0, 3, 4, 2])
+    known = losses.KnownItems(pairs)
     for _ in range(2):  # the second time shows that it cleans up
-        logits = np.zeros((3, 5), np.float32)
-        with mask.candidates(candidates):
-            mask.mask(np.array([1, 0, 2]), logits)
-        assert (logits < -1e8).tolist() == [
-            [False, True, False, False, False],
-            [True, False, True, False, True],
-            [False] * 5,
-        ]
+        found = known.among(np.array([1, 0, 2, 0]), np.array([3, 0, 3, 4, 2]))
+        assert masked_columns(found) == [[1], [0, 2, 4], [], [0, 2, 4]]
 
 
 def test_ranking_equals_a_plain_computation() -> None:

@@ -100,35 +100,6 @@ def draw_others(indptr: Any, items: Any, users: Any, num_items: Any, key: Any, o
 
 
 @kernel
-def mask_known(indptr: Any, items: Any, users: Any, slots: Any, next_slot: Any, logits: Any, masked: Any) -> None:
-    """Sets the logits of candidates that a user is known to have interacted with.
-
-    Args:
-        indptr: int64[users + 1].
-        items: int32[interactions].
-        users: int64[b], user of each row of `logits`.
-        slots: int32[items], a column of each item, -1 where it has none.
-        next_slot: int32[c], the next column of the same item, -1 at the last.
-        logits: float32[b, c].
-        masked: the value to set.
-    """
-    for b in range(len(users)):
-        for e in range(indptr[users[b]], indptr[users[b] + 1]):
-            c = slots[items[e]]
-            while c >= 0:
-                logits[b, c] = masked
-                c = next_slot[c]
-
-
-@kernel
-def link_slots(candidates: Any, slots: Any, next_slot: Any) -> None:
-    """Chains the columns of equal candidates; undo with `slots[candidates] = -1`."""
-    for c in range(len(candidates)):
-        next_slot[c] = slots[candidates[c]]
-        slots[candidates[c]] = c
-
-
-@kernel
 def scatter_add(gradients: Any, positions: Any, out: Any) -> None:
     """`out[positions[i]] += gradients[i]`, in order."""
     dim = out.shape[1]

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from star_platform.gnn._rows import get, put
 from star_platform.gnn.ltgnn._prefetch import prefetch
 from star_platform.graph.kernels import kernel
 
 _AHEAD = 8
 """Rows between asking for one and reading it."""
+_LAG = 4
+"""Rows between choosing entries and reading them."""
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -92,35 +95,43 @@ def draw(
         first: first row handled.
         last: end of the rows handled.
     """
-    for b in range(first, last):
+    for b in range(first, last + _LAG):
         if b + 2 * _AHEAD < last:
             prefetch(indptr, rows[b + 2 * _AHEAD])
         if b + _AHEAD < last:
             start = indptr[rows[b + _AHEAD]]
             prefetch(indices, start)
             prefetch(values, start)
-        v = rows[b]
-        start = indptr[v]
-        degree = indptr[v + 1] - start
-        counts[b] = min(degree, limit)
-        if degree <= limit:
-            for j in range(degree):
-                places[b, j] = start + j
-        else:
-            state = mixed(key ^ (np.uint64(v) * GOLDEN))
-            for j in range(limit):
-                state = mixed(state)
-                top = degree - limit + j
-                chosen = below(state, top + 1)
-                for i in range(j):
-                    if places[b, i] == start + chosen:
-                        chosen = top
-                        break
-                places[b, j] = start + chosen
-        boost = np.float32(degree / max(1, counts[b]))
-        for j in range(counts[b]):
-            neighbours[b, j] = indices[places[b, j]]
-            weights[b, j] = boost * values[places[b, j]]
+        if b < last:
+            v = rows[b]
+            start = indptr[v]
+            degree = indptr[v + 1] - start
+            counts[b] = min(degree, limit)
+            chosen = places[b]
+            if degree <= limit:
+                for j in range(degree):
+                    chosen[j] = start + j
+            else:
+                state = mixed(key ^ (np.uint64(v) * GOLDEN))
+                for j in range(limit):
+                    state = mixed(state)
+                    top = degree - limit + j
+                    place = start + below(state, top + 1)
+                    taken = False
+                    for i in range(j):
+                        taken |= chosen[i] == place
+                    if taken:
+                        place = start + top
+                    chosen[j] = place
+                    prefetch(indices, place)
+                    prefetch(values, place)
+        c = b - _LAG
+        if c >= first:
+            v, chosen = rows[c], places[c]
+            boost = np.float32((indptr[v + 1] - indptr[v]) / max(1, counts[c]))
+            for j in range(counts[c]):
+                neighbours[c, j] = indices[chosen[j]]
+                weights[c, j] = boost * values[chosen[j]]
 
 
 @kernel
@@ -133,7 +144,7 @@ def aggregate(
         counts: int64[b].
         neighbours: int32[b, limit].
         weights: float32[b, limit].
-        moving: float32[n, 2 x dim].
+        moving: float32[n, 2 x dim], or uint16 for bfloat16.
         part: 0 for its first `dim` columns, 1 for the others.
         scale: float32.
         out: float32[b, dim].
@@ -149,7 +160,7 @@ def aggregate(
             weight = scale * weights[b, j]
             other = moving[neighbours[b, j], part * dim : (part + 1) * dim]
             for d in range(dim):
-                row[d] += weight * other[d]
+                row[d] += weight * get(other, d)
 
 
 @kernel
@@ -174,10 +185,10 @@ def aggregate_both(
             weight = scale * weights[b, j]
             near = moving[neighbours[b, j]]
             for d in range(dim):
-                row[d] += weight * near[d]
+                row[d] += weight * get(near, d)
             far = near[dim:]
             for d in range(dim):
-                other_row[d] += weight * far[d]
+                other_row[d] += weight * get(far, d)
 
 
 @kernel
@@ -202,7 +213,7 @@ def store_difference(rows: Any, vectors: Any, snapshot: Any, moving: Any) -> Non
             prefetch(moving, rows[b + _AHEAD])
         v = rows[b]
         for d in range(dim):
-            moving[v, d] = vectors[b, d] - snapshot[v, d]
+            put(moving[v], d, vectors[b, d] - snapshot[v, d])
 
 
 @kernel
@@ -212,8 +223,50 @@ def store_gradient(rows: Any, gradients: Any, moving: Any) -> None:
     for b in range(len(rows)):
         if b + _AHEAD < len(rows):
             prefetch(moving, rows[b + _AHEAD])
+        row = moving[rows[b]]
         for d in range(dim):
-            moving[rows[b], dim + d] = gradients[b, d]
+            put(row, dim + d, gradients[b, d])
+
+
+@kernel
+def settle(
+    rows: Any,
+    vectors: Any,
+    gradients: Any,
+    share: Any,
+    received: Any,
+    snapshot: Any,
+    moving: Any,
+    first: Any,
+    last: Any,
+) -> None:
+    """`received[b] += share * gradients[b]`, and both halves of `moving[v]`, v = rows[b], in one visit.
+
+    That is `store_difference` of the vectors and `store_gradient` of what `received` is then.
+    """
+    dim = vectors.shape[1]
+    for b in range(first, last):
+        if b + _AHEAD < last:
+            prefetch(snapshot, rows[b + _AHEAD])
+            prefetch(moving, rows[b + _AHEAD])
+        still, row = snapshot[rows[b]], moving[rows[b]]
+        z, gradient, found = vectors[b], gradients[b], received[b]
+        for d in range(dim):
+            found[d] += share * gradient[d]
+        for d in range(dim):
+            put(row, d, z[d] - still[d])
+        for d in range(dim):
+            put(row, dim + d, found[d])
+
+
+@kernel
+def add_drift(moving: Any, snapshot: Any) -> None:
+    """`snapshot[v] += moving[v, :dim]`."""
+    dim = snapshot.shape[1]
+    for v in range(len(snapshot)):
+        row, other = snapshot[v], moving[v]
+        for d in range(dim):
+            row[d] += get(other, d)
 
 
 @kernel
@@ -242,7 +295,7 @@ def adam_rows(
     first: Any,
     last: Any,
 ) -> None:
-    """One step of Adam on the rows of a batch; moments of other rows rest, as in torch's SparseAdam.
+    """One step of Adam on the rows of a batch, distinct; moments of other rows rest, as in torch's SparseAdam.
 
     `step_size` is lr / (1 - beta_1^t), `root_correction` 1 / sqrt(1 - beta_2^t).
     """
@@ -253,11 +306,10 @@ def adam_rows(
             prefetch(table, rows[b + _AHEAD])
             prefetch(first_moment, rows[b + _AHEAD])
             prefetch(second_moment, rows[b + _AHEAD])
-        v = rows[b]
+        weight, m, s, gradient = table[rows[b]], first_moment[rows[b]], second_moment[rows[b]], gradients[b]
         for d in range(dim):
-            g = gradients[b, d]
-            m = beta_1 * first_moment[v, d] + (one - beta_1) * g
-            s = beta_2 * second_moment[v, d] + (one - beta_2) * g * g
-            first_moment[v, d] = m
-            second_moment[v, d] = s
-            table[v, d] -= step_size * m / (np.sqrt(s) * root_correction + epsilon)
+            g = gradient[d]
+            m[d] = beta_1 * m[d] + (one - beta_1) * g
+            s[d] = beta_2 * s[d] + (one - beta_2) * g * g
+            # `/` would look for a zero, which keeps the loop from being compiled to vectors
+            weight[d] -= np.divide(step_size * m[d], np.sqrt(s[d]) * root_correction + epsilon)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import tables
 from star_platform.gnn.ltgnn.matrix import ALONE, Float32Array, Int64Array, Workers
 
 
@@ -21,7 +22,7 @@ class RowAdam:
         workers: Workers = ALONE,
     ) -> None:
         self.table, self.betas, self.epsilon, self.workers = table, betas, epsilon, workers
-        self.first, self.second = np.zeros_like(table), np.zeros_like(table)
+        self.first, self.second = tables.zeros(table.shape), tables.zeros(table.shape)
         self.steps = 0
 
     def step(self, rows: Int64Array, gradients: Float32Array, lr: float) -> None:

@@ -202,16 +202,16 @@ class _Step(torch.autograd.Function):
         drawn = draw(matrix, rows, encoder.settings.neighbours, nodes.step, workers)
         inputs = np.ascontiguousarray(own.detach().cpu().numpy())
         vectors, received = active.memory.both(rows, inputs, drawn)
-        context.state = active, rows, drawn, received
+        context.state = active, rows, drawn, vectors, received
         context.save_for_backward(edge_weights)
         return torch.from_numpy(vectors).to(own.device)
 
     @staticmethod
     def backward(context: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        active, rows, drawn, received = context.state
+        active, rows, drawn, vectors, received = context.state
         (edge_weights,) = context.saved_tensors
         memory: Memory = active.memory
-        found = memory.backward(rows, np.ascontiguousarray(upstream[0].cpu().numpy()), received)
+        found = memory.settle(rows, vectors, np.ascontiguousarray(upstream[0].cpu().numpy()), received)
         slope = np.zeros(len(edge_weights), dtype=np.float64)
         kernels.strength_gradient(
             rows,

@@ -10,11 +10,13 @@ all rows get there while one step costs batch x neighbours x dim, however large 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import tables
 from star_platform.gnn.ltgnn.matrix import ALONE, Csr, Float32Array, Int64Array, Propagation, Workers, multiply
 
 START_STEPS = 7
@@ -23,7 +25,7 @@ START_STEPS = 7
 
 def appnp(matrix: Csr, inputs: Float32Array, alpha: float, steps: int, workers: Workers = ALONE) -> Float32Array:
     """`steps` full steps of Z <- (1 - alpha) A~ Z + alpha E from Z = E, float32 `[n, dim]` (Gasteiger et al. 2019)."""
-    now, then = inputs.copy(), np.empty_like(inputs)
+    now, then = tables.copied(inputs), tables.zeros(inputs.shape)
     for _ in range(steps):
         multiply(matrix, now, then, workers, scale=1.0 - alpha, base=inputs, base_scale=alpha)
         now, then = then, now
@@ -90,40 +92,52 @@ def draw(matrix: Csr, rows: Int64Array, neighbours: int, key: int, workers: Work
 
 
 class Memory:
-    """What is remembered of Z and G between steps: float32 `[n, dim]` each, four times.
+    """What is remembered of Z and G between steps: `[n, dim]` each, four times.
 
-    `snapshot` is M_in, the memory as of the last refresh; `aggregate` is A~ M_in. `moving [n, 2 dim]` holds what every
-    step reads of a neighbour, side by side, so that it is fetched once: Z_mem - M_in (`drift`) and G_mem (`gradient`).
+    `snapshot` is M_in, the memory as of the last refresh; `aggregate` is A~ M_in; both are float32. `moving [n, 2 dim]`
+    holds what every step reads of a neighbour, side by side, so that it is fetched once: Z_mem - M_in (`drift`) and
+    G_mem (`gradient`), in float32 or, as uint16, in bfloat16. A step reads a row of it per neighbour and writes one per
+    node, so that its bytes are what a step costs. Rounding them does not add up: a visit replaces a row.
     """
 
-    def __init__(self, matrix: Propagation, inputs: Float32Array, alpha: float, workers: Workers = ALONE) -> None:
-        """Start from `START_STEPS` of APPNP over the inputs, and from a gradient of zero."""
+    def __init__(
+        self,
+        matrix: Propagation,
+        inputs: Float32Array,
+        alpha: float,
+        workers: Workers = ALONE,
+        *,
+        bf16: bool = False,
+    ) -> None:
+        """Start from `START_STEPS` of APPNP over the inputs, and from a gradient of zero; `bf16`: of `moving`."""
         self.matrix, self.alpha, self.workers = matrix, alpha, workers
         self.dim = inputs.shape[1]
         self.snapshot = appnp(matrix.forward, inputs, alpha, START_STEPS, workers)
-        self.aggregate = np.empty_like(inputs)
-        self.moving = np.zeros((len(inputs), 2 * self.dim), dtype=np.float32)
+        self.aggregate = tables.zeros(inputs.shape)
+        self.moving = tables.zeros((len(inputs), 2 * self.dim), np.uint16 if bf16 else np.float32)
         self.refresh()
 
     @property
-    def drift(self) -> Float32Array:
+    def drift(self) -> NDArray[Any]:
         """Z_mem - M_in, a view."""
         return self.moving[:, : self.dim]
 
     @property
-    def gradient(self) -> Float32Array:
+    def gradient(self) -> NDArray[Any]:
         """G_mem, a view."""
         return self.moving[:, self.dim :]
 
     @property
     def vectors(self) -> Float32Array:
         """Z_mem (allocates)."""
-        return self.snapshot + self.drift
+        found = self.snapshot.copy()
+        kernels.add_drift(self.moving, found)
+        return found
 
     def refresh(self) -> None:
         """M_in <- Z_mem and M_agg <- A~ M_in; one pass over all edges, once an epoch."""
-        self.snapshot += self.drift
-        self.drift.fill(0.0)
+        kernels.add_drift(self.moving, self.snapshot)
+        self.drift.fill(0)
         multiply(self.matrix.forward, self.snapshot, self.aggregate, self.workers)
 
     def forward(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> Float32Array:
@@ -159,9 +173,10 @@ class Memory:
         return out
 
     def both(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> tuple[Float32Array, Float32Array]:
-        """`forward` and `received` of the same rows of a symmetric matrix: neighbours are read once for both.
+        """The vectors of `forward` and `received` for the same rows of a symmetric matrix; the memory stays as it is.
 
-        Neither needs the loss, so both can be read before it is known.
+        Neighbours are read once for both: neither needs the loss. `settle` replaces the memory of these rows once the
+        loss is known.
         """
         out, back = np.empty_like(inputs), np.zeros_like(inputs)
         keep = np.float32(1.0 - self.alpha)
@@ -173,8 +188,26 @@ class Memory:
             )
 
         self.workers.over(len(rows), work)
-        kernels.store_difference(rows, out, self.snapshot, self.moving)
         return out, back
+
+    def settle(
+        self, rows: Int64Array, vectors: Float32Array, gradient: Float32Array, received: Float32Array
+    ) -> Float32Array:
+        """What `forward` and `backward` leave in the memory of rows `[b]`, in one visit, after `both`.
+
+        Args:
+            rows: int64[b], distinct.
+            vectors: float32[b, dim], of `both`.
+            gradient: float32[b, dim], dL/dZ of these rows.
+            received: of `both`; overwritten by G of these rows, which is what is returned.
+        """
+        share = np.float32(self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.settle(rows, vectors, gradient, share, received, self.snapshot, self.moving, first, last)
+
+        self.workers.over(len(rows), work)
+        return received
 
     def backward(self, rows: Int64Array, gradient: Float32Array, received: Float32Array) -> Float32Array:
         """One step of rows `[b]` towards G = dL/dE, float32 `[b, dim]`; the memory of these rows is replaced by it.
@@ -187,7 +220,7 @@ class Memory:
         Args:
             rows: int64[b], distinct.
             gradient: float32[b, dim], dL/dZ of these rows.
-            received: the first term, of `received` or `both`; overwritten.
+            received: the first term, of `received`; overwritten.
         """
         received += np.float32(self.alpha) * gradient
         kernels.store_gradient(rows, received, self.moving)

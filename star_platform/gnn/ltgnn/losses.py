@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn.ltgnn import _batch_kernels as kernels
+from star_platform.gnn.ltgnn import _softmax_kernels as passes
 from star_platform.gnn.ltgnn.interactions import Interactions
 from star_platform.gnn.ltgnn.matrix import ALONE, Float32Array, Int64Array, Workers
 
-MASKED = np.float32(-1e9)
-BLOCK = 256
+BLOCK = 512
 """Examples whose logits are computed at a time."""
 _LEAST_NORM = 1e-12
 
@@ -27,27 +27,39 @@ def bpr(vectors: Float32Array, users: Int64Array, items: Int64Array, others: Int
     return float(kernels.bpr(vectors, users, items, others, gradients)), gradients
 
 
+@dataclass(frozen=True)
+class Masked:
+    """The candidates that do not count for a row: a chain of links per row."""
+
+    first: NDArray[np.int32]
+    """`[b]`: the first link of a row, -1 where all candidates count."""
+    following: NDArray[np.int32]
+    """`[k]`: the next link of the same row, -1 after the last."""
+    columns: NDArray[np.int32]
+    """`[k]`: which candidate."""
+
+    @classmethod
+    def nothing(cls, rows: int) -> Masked:
+        """All candidates count."""
+        return cls(np.full(rows, -1, np.int32), np.empty(0, np.int32), np.empty(0, np.int32))
+
+
 class KnownItems:
-    """Masks the candidates of a step that a row's user is known to have interacted with."""
+    """Says which candidates of a step a row's user is known to have interacted with."""
 
     def __init__(self, known: Interactions) -> None:
-        self._known = known
-        self._slots = np.full(known.num_items, -1, dtype=np.int32)
-        self._chain = np.empty(0, dtype=np.int32)
+        order = np.argsort(known.items, kind="stable")
+        self._users = known.users[order].astype(np.int32)
+        counts = np.bincount(known.items, minlength=known.num_items)
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._slots = np.full(known.num_users, -1, dtype=np.int32)
 
-    @contextmanager
-    def candidates(self, candidates: Int64Array) -> Iterator[None]:
-        """While these items `[c]`, repeated or not, are the columns that `mask` sees."""
-        self._chain = np.empty(len(candidates), dtype=np.int32)
-        kernels.link_slots(candidates, self._slots, self._chain)
-        try:
-            yield
-        finally:
-            self._slots[candidates] = -1
-
-    def mask(self, users: Int64Array, logits: Float32Array) -> None:
-        """Sets `logits [b, c]` of users `[b]` to `MASKED` where they are known pairs."""
-        kernels.mask_known(self._known.indptr, self._known.items, users, self._slots, self._chain, logits, MASKED)
+    def among(self, users: Int64Array, candidates: Int64Array) -> Masked:
+        """The `candidates [c]`, repeated or not, that `users [b]` know."""
+        size = int(passes.count_known(self._starts, candidates))
+        first, following, columns = (np.empty(n, dtype=np.int32) for n in (len(users), size, size))
+        passes.link_known(self._starts, self._users, users, candidates, self._slots, first, following, columns)
+        return Masked(first, following, columns)
 
 
 def softmax(
@@ -55,14 +67,12 @@ def softmax(
     users: Int64Array,
     items: Int64Array,
     candidates: Int64Array,
-    allowed: NDArray[np.bool_] | None = None,
+    masked: Masked | None = None,
     *,
     temperature: float,
     cosine: bool,
     stands_for: float = 1.0,
     bf16: bool = False,
-    mask: KnownItems | None = None,
-    ids: tuple[Int64Array, Int64Array] | None = None,
     workers: Workers = ALONE,
 ) -> tuple[float, Float32Array]:
     """Mean cross-entropy of each example's item among the shared candidates, and its gradient as `vectors [r, dim]`.
@@ -72,76 +82,77 @@ def softmax(
         users: int64[b], row of each example's user.
         items: int64[b], of its item.
         candidates: int64[c], of the items that all examples of the batch are compared with.
-        allowed: bool[b, c], False where a candidate does not count for an example.
+        masked: which candidates do not count for an example; all count when None.
         temperature: what products are divided by.
         cosine: compare vectors of length 1.
         stands_for: items that each candidate counts for, `items / c` where candidates are a uniform draw: the loss then
             approaches that among all items (Jean et al. 2015, eq. 10), and goes on where an item is first among a
             thousand but not among all.
         bf16: multiply in bfloat16; sums, exponentials and the gradient's accumulation stay in float32.
-        mask: leaves out known pairs, given the `ids` of users `[b]` and candidates `[c]`.
-        ids: see `mask`.
         workers: threads that share the examples; torch's own should then be one.
     """
-    table = torch.from_numpy(vectors)
-    u, norm_u = _lengthened(table[torch.from_numpy(users)], cosine)
-    i, norm_i = _lengthened(table[torch.from_numpy(items)], cosine)
-    o, norm_o = _lengthened(table[torch.from_numpy(candidates)], cosine)
-    own = (u * i).sum(dim=1) / temperature - math.log(stands_for)
-    pull, toward_u, by_block = torch.empty_like(own), torch.empty_like(u), {}
-    share = 1.0 / (len(users) * temperature)
-    shared = o.bfloat16() if bf16 else o  # rounded once, not once a product
+    shown, norms = _lengthened(vectors, cosine)
+    kind = torch.bfloat16 if bf16 else torch.float32
+    share, factor = np.float32(1.0 / len(users)), np.float32(1.0 / temperature)
+    u, shared = _rounded(shown, users, factor, kind), _rounded(shown, candidates, np.float32(1.0), kind)
+    own, pull, scale = (np.empty(len(users), dtype=np.float32) for _ in range(3))
+    passes.own_logits(shown, users, items, factor, np.float32(math.log(stands_for)), own)
+    hidden = Masked.nothing(len(users)) if masked is None else masked
+    toward_u, by_block = torch.empty_like(u), {}
 
     def block(first: int) -> float:
         """A block of logits stays in the cache through all passes over it; the sum of its losses."""
         part = slice(first, min(first + BLOCK, len(users)))
-        logits = _product(u[part] / temperature, shared.T, bf16)
-        if mask is not None and ids is not None:
-            mask.mask(ids[0][part], logits.numpy())
-        if allowed is not None:
-            logits.masked_fill_(torch.from_numpy(~allowed[part]), float(MASKED))
-        top = torch.maximum(logits.amax(dim=1), own[part])
-        chances = logits.sub_(top.unsqueeze(1)).exp_()
-        own_chance = (own[part] - top).exp_()
-        total = chances.sum(dim=1) + own_chance
-        scale = share / total
-        pull[part] = own_chance * scale - share
-        if bf16:
-            chances = chances.bfloat16()
-        torch.mul(_product(chances, shared, bf16), scale.unsqueeze(1), out=toward_u[part])
-        by_block[first] = _product(chances.T, u[part] * scale.unsqueeze(1), bf16)
-        return float((top + total.log() - own[part]).sum())
+        logits, scaled = u[part] @ shared.T, torch.empty_like(u[part])
+        loss = passes.chances(
+            _array(logits),
+            own[part],
+            hidden.first[part],
+            hidden.following,
+            hidden.columns,
+            share,
+            _array(u[part]),
+            pull[part],
+            scale[part],
+            _array(scaled),
+        )
+        torch.mm(logits, shared, out=toward_u[part])
+        by_block[first] = scaled.T @ logits
+        return float(loss)
 
-    with mask.candidates(ids[1]) if mask is not None and ids is not None else nullcontext():
-        loss = sum(workers.each(block, range(0, len(users), BLOCK)))
-    toward_o = torch.zeros_like(o)
+    loss = sum(workers.each(block, range(0, len(users), BLOCK)))
+    toward_o = torch.zeros((vectors.shape[1], len(candidates)))
     for first in range(0, len(users), BLOCK):  # in order, so that bytes do not depend on the threads
         toward_o += by_block[first]
-    toward_u.addcmul_(pull.unsqueeze(1), i)
     gradients = np.zeros_like(vectors)
-    for positions, found, vector, norm in (
-        (users, toward_u, u, norm_u),
-        (items, pull.unsqueeze(1) * u, i, norm_i),
-        (candidates, toward_o, o, norm_o),
-    ):
-        kernels.scatter_add(_unlengthened(found, vector, norm).numpy(), positions, gradients)
-    return loss / len(users), gradients
+    passes.pass_back(shown, users, items, _array(toward_u), scale, pull, factor, gradients)
+    kernels.scatter_add(toward_o.T.contiguous().numpy(), candidates, gradients)
+    return loss / len(users), _unlengthened(gradients, shown, norms)
 
 
-def _product(one: Tensor, two: Tensor, bf16: bool) -> Tensor:
-    return (one.bfloat16() @ two.bfloat16()).float() if bf16 else one @ two
+def _rounded(vectors: Float32Array, rows: Int64Array, factor: np.float32, kind: torch.dtype) -> Tensor:
+    """`factor * vectors[rows]`, rounded once and not once a product."""
+    out = torch.empty((len(rows), vectors.shape[1]), dtype=kind)
+    passes.gather(vectors, rows, factor, _array(out))
+    return out
 
 
-def _lengthened(vectors: Tensor, cosine: bool) -> tuple[Tensor, Tensor | None]:
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """The memory of a tensor; bfloat16 as uint16."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _lengthened(vectors: Float32Array, cosine: bool) -> tuple[Float32Array, Float32Array | None]:
     """Vectors of length 1 and the length that each had, or as they are."""
     if not cosine:
         return vectors, None
-    norms = vectors.norm(dim=1, keepdim=True).clamp_min_(_LEAST_NORM)
+    norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(_LEAST_NORM))
     return vectors / norms, norms
 
 
-def _unlengthened(gradients: Tensor, vectors: Tensor, norms: Tensor | None) -> Tensor:
+def _unlengthened(gradients: Float32Array, vectors: Float32Array, norms: Float32Array | None) -> Float32Array:
     """The gradient with respect to the vector before it was brought to length 1."""
     if norms is None:
         return gradients
-    return (gradients - vectors * (vectors * gradients).sum(dim=1, keepdim=True)) / norms
+    found: Float32Array = (gradients - vectors * (vectors * gradients).sum(axis=1, keepdims=True)) / norms
+    return found

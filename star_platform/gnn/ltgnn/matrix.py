@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.ltgnn import _kernels as kernels
+from star_platform.gnn.ltgnn import tables
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
@@ -118,7 +119,9 @@ def _inverse_root(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
 def _csr(matrix: sp.csr_matrix) -> Csr:
     matrix.sort_indices()
     return Csr(
-        matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), np.ascontiguousarray(matrix.data, np.float32)
+        matrix.indptr.astype(np.int64),
+        tables.copied(matrix.indices, np.int32),
+        tables.copied(matrix.data, np.float32),
     )
 
 

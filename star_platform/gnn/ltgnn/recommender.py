@@ -13,7 +13,7 @@ import numpy as np
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import runtime
-from star_platform.gnn.ltgnn import _batch_kernels, _kernels, losses, snapshots
+from star_platform.gnn.ltgnn import _batch_kernels, _kernels, losses, snapshots, tables
 from star_platform.gnn.ltgnn.adam import RowAdam
 from star_platform.gnn.ltgnn.fixed_point import Memory, draw, read_out, without_input
 from star_platform.gnn.ltgnn.interactions import Interactions
@@ -48,7 +48,7 @@ class RecommenderConfig:
     cosine_out: bool = False
     """Bring item vectors to length 1 before they are ranked."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the matrix products of `softmax`."""
+    """Of the matrix products of `softmax`, and of what the memory holds of a neighbour."""
     batch_size: int = 2048
     epochs: int = 100
     lr: float = 1.5e-3
@@ -78,14 +78,17 @@ class Recommender:
         self.matrix = train.adjacency()
         nodes = train.num_users + train.num_items
         rng = np.random.default_rng((config.seed, 0))
-        self.table: Float32Array = rng.standard_normal((nodes, config.dim), dtype=np.float32) * np.float32(config.start)
-        self.memory = Memory(self.matrix, self.table, config.alpha, self.workers)
+        self.table: Float32Array = tables.zeros((nodes, config.dim))
+        rng.standard_normal(dtype=np.float32, out=self.table)
+        self.table *= np.float32(config.start)
+        bf16 = config.precision == "bf16"
+        self.memory = Memory(self.matrix, self.table, config.alpha, self.workers, bf16=bf16)
         self.optimizer = RowAdam(self.table, workers=self.workers)
         self.epochs_done = 0
         self._users, self._items = train.users, train.items.astype(np.int64)
         self._known = losses.KnownItems(train)
         self._stamps = np.full(nodes, -1, dtype=np.int32)
-        self.key = digest({"ltgnn": asdict(config), "pairs": digest_of(train)})
+        self.key = digest({"ltgnn": asdict(config), "pairs": digest_of(train), "format": snapshots.FORMAT})
 
     @property
     def steps_per_epoch(self) -> int:
@@ -176,17 +179,18 @@ class Recommender:
             loss, gradient = losses.softmax(
                 vectors,
                 *places,
+                self._known.among(users, others),
                 temperature=config.temperature,
                 cosine=config.cosine,
                 stands_for=self.train_pairs.num_items / len(others) if config.among_all else 1.0,
                 bf16=config.precision == "bf16",
-                mask=self._known,
-                ids=(users, others),
                 workers=self.workers,
             )
-        gradient /= 1 - share
-        update = self.memory.backward(rows, gradient, received)
-        update -= share * gradient
+        if share:
+            gradient /= 1 - share
+        update = self.memory.settle(rows, mixed, gradient, received)
+        if share:
+            update -= share * gradient
         if config.l2:
             _batch_kernels.add_decay(positions, own, np.float32(config.l2 / size), update)
         self.optimizer.step(rows, update, lr)

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from star_platform.errors import TrainingError
 
 if TYPE_CHECKING:
-    from star_platform.gnn.ltgnn.matrix import Float32Array
     from star_platform.gnn.ltgnn.recommender import Recommender
 
 FILE = "checkpoint.safetensors"
+FORMAT = 2
+"""Changes with what is stored, or with what a step computes."""
 
 
-def _arrays(run: Recommender) -> dict[str, Float32Array]:
+def _arrays(run: Recommender) -> dict[str, NDArray[Any]]:
     """All that moves; the memory's aggregate follows from the snapshot at the next refresh."""
     memory, adam = run.memory, run.optimizer
     return {
