@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -90,15 +90,28 @@ def in_pieces(count: int, work: Callable[[int, int, int], object]) -> None:
 
 
 def at_once(tasks: Sequence[Callable[[], object]], threads: int) -> None:
-    """Run all, on up to `threads` threads beside the caller's; the first error is raised when all are done."""
+    """Run all on up to `threads` threads, the caller's among them; an error is raised once none is running any more.
+
+    Whoever is free takes the next task: a thread that shares its core with another does fewer of them.
+    """
     if threads <= 1 or len(tasks) <= 1:
         for task in tasks:
             task()
         return
-    pending = [_pool(threads - 1).submit(task) for task in tasks[1:]]
-    tasks[0]()
-    for done in pending:
-        done.result()
+    left = iter(tasks)  # of a list: `next` is one step for all threads
+
+    def work() -> None:
+        for task in left:
+            task()
+
+    helpers = [_pool(threads - 1).submit(work) for _ in range(min(threads, len(tasks)) - 1)]
+    try:
+        work()
+    finally:
+        pending = [helper for helper in helpers if not helper.cancel()]  # not begun: nothing is left for it
+        wait(pending)
+    for helper in pending:
+        helper.result()
 
 
 @lru_cache(maxsize=4)

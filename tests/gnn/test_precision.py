@@ -49,6 +49,20 @@ def test_an_error_on_a_thread_is_raised() -> None:
         at_once([lambda: None, lambda: 1 // 0], 2)
 
 
+def test_tasks_are_taken_by_whoever_is_free() -> None:
+    others, all_done, seen = iter(range(6)), threading.Event(), []
+
+    def quick() -> None:
+        if next(others) == 5:
+            all_done.set()
+
+    def slow() -> None:
+        seen.append(all_done.wait(timeout=30))
+
+    at_once([quick, slow, *[quick] * 5], 2)
+    assert seen == [True]
+
+
 def test_a_block_goes_round_only_when_nothing_reads_its_storage() -> None:
     pool = BufferPool()
     first = pool.take(1000, 100, torch.float32).fill_(2.0)
