@@ -24,6 +24,8 @@ _ALIGNED = 64
 """Bytes. Operands that lie differently from run to run may make matrix products differ in the last bit."""
 _SPARE = 12
 """Blocks kept for the next batches: of those made ahead and the one in use, times a few node types."""
+_LARGE = 1 << 20
+"""Bytes from which the memory of a temporary is kept for the next step."""
 _SMALL = 65_536
 """Bytes that no block is worth being told apart by."""
 PIECES = 16
@@ -39,7 +41,9 @@ class BufferPool:
     never while an autograd graph, a queue or a view still holds it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spare: int = _SPARE) -> None:
+        """`spare`: blocks that are kept although nobody has use for them."""
+        self._most = spare
         self._returned: deque[NDArray[np.uint8]] = deque()
         self._spare: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
@@ -66,8 +70,22 @@ class BufferPool:
             fitting = [(len(block), place) for place, block in enumerate(self._spare) if least <= len(block) <= most]
             if fitting:
                 return self._spare.pop(min(fitting)[1])
-            del self._spare[: max(0, len(self._spare) - _SPARE)]  # those that waited longest
+            del self._spare[: max(0, len(self._spare) - self._most)]  # those that waited longest
         return np.empty(size + size // 8 + _SMALL, dtype=np.uint8)
+
+
+_TEMPORARIES = BufferPool(spare=64)
+
+
+def fresh(rows: int, columns: int, like: Tensor) -> Tensor:
+    """`[rows, columns]` of arbitrary content, with the dtype, float32 or bfloat16, and on the device of `like`.
+
+    For what every step makes: sizes differ a little from step to step, so that the heap would not find a place for them
+    among what was freed and grow, page by page, for many steps.
+    """
+    if like.device.type != "cpu" or rows * columns * like.element_size() < _LARGE:
+        return like.new_empty(rows, columns)
+    return _TEMPORARIES.take(rows, columns, like.dtype)
 
 
 def row_ranges(count: int, threads: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from star_platform.gnn._rows import get
-from star_platform.gnn.buffers import PIECES, as_array, in_pieces
+from star_platform.gnn.buffers import PIECES, as_array, fresh, in_pieces
 from star_platform.graph.kernels import fast_kernel
 
 
@@ -61,7 +61,7 @@ class _Projected(torch.autograd.Function):
         rows, weights = given[: len(given) // 2], given[len(given) // 2 :]
         rounded = [weight.to(rows[0].dtype) for weight in weights]
         shifts = None if bias is None else bias.to(rows[0].dtype)
-        out = rows[0].new_empty(len(rows[0]), weights[0].shape[2])
+        out = fresh(len(rows[0]), weights[0].shape[2], rows[0])
         for t, (first, last) in enumerate(pairwise(slices)):
             if first == last:
                 continue
@@ -81,7 +81,7 @@ class _Projected(torch.autograd.Function):
         given, grad = ctx.saved_tensors, grads[0].contiguous()
         rows, weights = given[: len(given) // 2], given[len(given) // 2 :]
         backwards = [weight.to(grad.dtype).transpose(1, 2).contiguous() for weight in weights]
-        of_rows = [torch.empty_like(each) for each in rows]
+        of_rows = [fresh(*each.shape, each) for each in rows]
         of_weights = [torch.zeros_like(weight) for weight in weights]
         of_bias = torch.zeros(len(ctx.slices) - 1, grad.shape[1], device=grad.device) if ctx.biased else None
         for t, (first, last) in enumerate(pairwise(ctx.slices)):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn import _attention_kernels as kernels
-from star_platform.gnn.buffers import PIECES, as_array, at_once
+from star_platform.gnn.buffers import PIECES, as_array, at_once, fresh
 from star_platform.gnn.trees import BlockTensors
 
 
@@ -95,7 +95,8 @@ class _OwnRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(positions)
-        return x.index_select(0, positions), x.view_as(x)
+        own = fresh(len(positions), x.shape[1], x)
+        return torch.index_select(x, 0, positions, out=own), x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -113,7 +114,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, kv: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float
     ) -> Tensor:
         kv, q = kv.contiguous(), q.contiguous()
-        sums, shares = torch.empty_like(q), torch.empty(len(block.neighbours), terms.shape[2])
+        sums, shares = fresh(*q.shape, q), fresh(len(block.neighbours), terms.shape[2], terms)
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *_edges(block), np.float32(scale))
         out = (as_array(shares), as_array(sums))
         _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.attend(first, last, *given, *out))
@@ -125,7 +126,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         kv, q, rho, terms, shares = ctx.saved_tensors
         edges, ds = _edges(ctx.block), grads[0].contiguous()
-        dq, factors, pulls = torch.empty_like(q), shares.clone(), torch.empty_like(shares)
+        dq, pulls = fresh(*q.shape, q), fresh(*shares.shape, shares)
+        factors = fresh(*shares.shape, shares).copy_(shares)
         drho, dterms = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *terms.shape)
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *edges, np.float32(ctx.scale))
         passed = (as_array(factors), as_array(ds), as_array(dq), as_array(pulls))
@@ -135,7 +137,7 @@ class _Attention(torch.autograd.Function):
                 first, last, *given, *passed, as_array(drho[piece]), as_array(dterms[piece])
             ),
         )
-        dkv, by_source = torch.empty_like(kv), kernels.by_source(*edges[:2], len(kv))
+        dkv, by_source = fresh(*kv.shape, kv), kernels.by_source(*edges[:2], len(kv))
         back = (as_array(q), as_array(ds), as_array(factors), as_array(pulls), *by_source, as_array(dkv))
         _by_edges(by_source[0], lambda first, last, _: kernels.hand_back(first, last, *back))
         return dkv, dq, drho.sum(0), dterms.sum(0), None, None
@@ -145,7 +147,7 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
         x = x.contiguous()
-        sums = x.new_empty(len(block.indptr) - 1, x.shape[1])
+        sums = fresh(len(block.indptr) - 1, x.shape[1], x)
         given = (as_array(x), as_array(rho), as_array(gates), *_edges(block)[:3], as_array(sums))
         _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.average(first, last, *given))
         ctx.save_for_backward(x, rho, gates)
@@ -164,7 +166,7 @@ class _Mean(torch.autograd.Function):
                 first, last, *given, as_array(drho[piece]), as_array(dgates[piece])
             ),
         )
-        dx, by_source = torch.empty_like(x), kernels.by_source(*edges[:2], len(x))
+        dx, by_source = fresh(*x.shape, x), kernels.by_source(*edges[:2], len(x))
         back = (as_array(ds), as_array(shares), *by_source, as_array(dx))
         _by_edges(by_source[0], lambda first, last, _: kernels.hand_back_mean(first, last, *back))
         return dx, drho.sum(0), dgates.sum(0), None

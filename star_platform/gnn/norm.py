@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from star_platform.gnn._rows import get, put
-from star_platform.gnn.buffers import PIECES, as_array, in_pieces
+from star_platform.gnn.buffers import PIECES, as_array, fresh, in_pieces
 from star_platform.graph.kernels import fast_kernel
 
 
@@ -33,24 +33,25 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
         x = x.contiguous()
-        rows, out = x.view(-1, x.shape[-1]), torch.empty_like(x)
+        rows = x.view(-1, x.shape[-1])
+        out = fresh(*rows.shape, rows)
         given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps), np.float32(slope))
-        in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out.view(rows.shape))))
+        in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out)))
         ctx.save_for_backward(x, weight, bias)
         ctx.eps, ctx.slope = eps, slope
-        return out
+        return out.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
-        grad, dx = grads[0].contiguous(), torch.empty_like(x)
         width = x.shape[-1]
+        grad, dx = grads[0].contiguous(), fresh(x.numel() // width, width, x)
         parts = torch.zeros(PIECES, 2, width)
         given = [as_array(each.view(-1, width)) for each in (x, grad, dx)]
         held = (as_array(weight), as_array(bias), np.float32(ctx.eps), np.float32(ctx.slope))
         in_pieces(len(given[0]), lambda a, b, piece: _backward(a, b, *given, *held, as_array(parts[piece])))
         total = parts.sum(0)
-        return dx, total[0], total[1], None, None
+        return dx.view(x.shape), total[0], total[1], None, None
 
 
 @fast_kernel

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from star_platform.gnn.buffers import fresh
 from star_platform.gnn.norm import norm_rows
 
 Precision = Literal["float32", "bf16"]
@@ -46,17 +47,24 @@ def layer_norm(x: Tensor, norm: nn.LayerNorm, slope: float = 1.0) -> Tensor:
     return functional.leaky_relu(normed, slope).to(x.dtype)
 
 
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """`x @ weight` of x `[..., k]`."""
+    rows = x.reshape(-1, x.shape[-1])
+    out = fresh(len(rows), weight.shape[1], x)
+    return torch.mm(rows, weight, out=out).view(*x.shape[:-1], -1)
+
+
 class _Bf16Matmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return x @ weight.bfloat16()
+        return _product(x, weight.bfloat16())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grads[0]
-        dx = grad @ weight.bfloat16().T if ctx.needs_input_grad[0] else None
+        dx = _product(grad, weight.bfloat16().T) if ctx.needs_input_grad[0] else None
         dw = None
         if ctx.needs_input_grad[1]:
             dw = (x.reshape(-1, x.shape[-1]).T @ grad.reshape(-1, grad.shape[-1])).float()
