@@ -190,7 +190,10 @@ def test_both_directions_at_once_are_the_same_as_one_after_the_other() -> None:
     drawn = draw(graph.forward, rows, 3, 8)
     back = apart.received(drawn)
     expected = apart.forward(rows, inputs[rows], drawn), apart.backward(rows, upstream, back)
+    own, *same = together.both_of(rows, inputs, drawn)
+    np.testing.assert_array_equal(own, inputs[rows])
     vectors, received = together.both(rows, inputs[rows], drawn)
+    np.testing.assert_array_equal(same, [vectors, received])
     found = vectors, together.settle(rows, vectors, upstream, received)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

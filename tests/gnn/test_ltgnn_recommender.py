@@ -114,6 +114,31 @@ def test_softmax_and_its_gradient_equal_autograd(cosine: bool) -> None:
     np.testing.assert_allclose(gradient, table.grad.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("bf16", [True, False])
+def test_softmax_of_large_logits_neither_overflows_nor_vanishes(bf16: bool) -> None:
+    """Logits from -300 to 300, with rows where the own item is far ahead, far behind, and where nothing else counts."""
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-4, 5, size=(40, 8)).astype(np.float32)  # products are exact in bfloat16 too
+    vectors[:, 0] *= 4
+    u, i, c = rng.integers(40, size=300), rng.integers(40, size=300), rng.integers(40, size=90)
+    masked = losses.Masked(np.full(300, -1, np.int32), np.full(90, -1, np.int32), np.arange(90, dtype=np.int32))
+    masked.first[7], masked.following[:89] = 0, np.arange(1, 90)
+    loss, gradient = losses.softmax(vectors, u, i, c, masked, temperature=1.0, cosine=False, bf16=bf16)
+    table = torch.from_numpy(vectors).double().requires_grad_()
+    rivals = table[u] @ table[c].T
+    assert rivals.min() < -200
+    assert rivals.max() > 200
+    allowed = torch.ones(300, 90, dtype=torch.bool)
+    allowed[7] = False
+    logits = torch.cat([(table[u] * table[i]).sum(dim=1, keepdim=True), rivals.masked_fill(~allowed, -1e9)], dim=1)
+    expected = torch.nn.functional.cross_entropy(logits, torch.zeros(300, dtype=torch.long))
+    expected.backward()
+    assert table.grad is not None
+    close = {"rtol": 0.02, "atol": 0.01} if bf16 else {"rtol": 1e-5, "atol": 1e-5}
+    assert loss == pytest.approx(expected.item(), rel=close["rtol"])
+    np.testing.assert_allclose(gradient, table.grad.numpy(), **close)
+
+
 def test_a_candidate_that_stands_for_many_counts_as_so_many() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((12, 6)).astype(np.float32)

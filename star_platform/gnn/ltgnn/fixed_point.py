@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from star_platform.gnn.ltgnn import _kernels as kernels
-from star_platform.gnn.ltgnn import tables
+from star_platform.gnn.ltgnn import _kernels, tables
+from star_platform.gnn.ltgnn import _memory_kernels as kernels
 from star_platform.gnn.ltgnn.matrix import ALONE, Csr, Float32Array, Int64Array, Propagation, Workers, multiply
 
 START_STEPS = 7
@@ -72,7 +72,7 @@ def draw(matrix: Csr, rows: Int64Array, neighbours: int, key: int, workers: Work
     seed = np.uint64(key)
 
     def work(first: int, last: int) -> None:
-        kernels.draw(
+        _kernels.draw(
             matrix.indptr,
             matrix.indices,
             matrix.values,
@@ -179,16 +179,33 @@ class Memory:
         loss is known.
         """
         out, back = np.empty_like(inputs), np.zeros_like(inputs)
-        keep = np.float32(1.0 - self.alpha)
+        keep, share = np.float32(1.0 - self.alpha), np.float32(self.alpha)
 
         def work(first: int, last: int) -> None:
-            kernels.mix(rows, self.aggregate, keep, inputs, np.float32(self.alpha), out, first, last)
+            kernels.mix(rows, self.aggregate, keep, inputs, share, out, first, last)
             kernels.aggregate_both(
                 drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last
             )
 
         self.workers.over(len(rows), work)
         return out, back
+
+    def both_of(
+        self, rows: Int64Array, table: Float32Array, drawn: Drawn
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """Inputs E of rows `[b]` out of `table [n, dim]`, and what `both` says of them, in one visit of each row."""
+        own, out, back = (np.empty((len(rows), self.dim), dtype=np.float32) for _ in range(3))
+        keep, share = np.float32(1.0 - self.alpha), np.float32(self.alpha)
+
+        def work(first: int, last: int) -> None:
+            back[first:last] = 0.0
+            kernels.mix_rows(rows, self.aggregate, keep, table, share, own, out, first, last)
+            kernels.aggregate_both(
+                drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last
+            )
+
+        self.workers.over(len(rows), work)
+        return own, out, back
 
     def settle(
         self, rows: Int64Array, vectors: Float32Array, gradient: Float32Array, received: Float32Array

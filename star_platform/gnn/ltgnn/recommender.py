@@ -13,7 +13,7 @@ import numpy as np
 
 from star_platform.errors import TrainingError
 from star_platform.gnn import runtime
-from star_platform.gnn.ltgnn import _batch_kernels, _kernels, losses, snapshots, tables
+from star_platform.gnn.ltgnn import _batch_kernels, losses, snapshots, tables
 from star_platform.gnn.ltgnn.adam import RowAdam
 from star_platform.gnn.ltgnn.fixed_point import Memory, draw, read_out, without_input
 from star_platform.gnn.ltgnn.interactions import Interactions
@@ -166,11 +166,9 @@ class Recommender:
         ids = np.concatenate([users, items + self.train_pairs.num_users, others + self.train_pairs.num_users])
         unique, positions = np.empty_like(ids), np.empty_like(ids)
         rows = unique[: _batch_kernels.relabel(ids, self._stamps, unique, positions)]
-        own = np.empty((len(rows), config.dim), dtype=np.float32)
-        _kernels.take(self.table, rows, own)
         drawn = draw(self.matrix.forward, rows, config.neighbours, key, self.workers)
         share = np.float32(config.own_share)
-        mixed, received = self.memory.both(rows, own, drawn)
+        own, mixed, received = self.memory.both_of(rows, self.table, drawn)
         vectors = without_input(mixed, own, config.own_share)
         places = positions[:size], positions[size : 2 * size], positions[2 * size :]
         if config.loss == "bpr":
