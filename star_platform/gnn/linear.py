@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from star_platform.gnn._rows import get
 from star_platform.gnn.buffers import PIECES, as_array, fresh, in_pieces
+from star_platform.gnn.products import weight_gradient
 from star_platform.graph.kernels import fast_kernel
 
 
@@ -81,7 +82,7 @@ class _Projected(torch.autograd.Function):
         given, grad = ctx.saved_tensors, grads[0].contiguous()
         rows, weights = given[: len(given) // 2], given[len(given) // 2 :]
         backwards = [weight.to(grad.dtype).transpose(1, 2).contiguous() for weight in weights]
-        of_rows = [fresh(*each.shape, each) for each in rows]
+        of_rows = [fresh(len(each), each.shape[1], each) for each in rows]
         of_weights = [torch.zeros_like(weight) for weight in weights]
         of_bias = torch.zeros(len(ctx.slices) - 1, grad.shape[1], device=grad.device) if ctx.biased else None
         for t, (first, last) in enumerate(pairwise(ctx.slices)):
@@ -92,7 +93,7 @@ class _Projected(torch.autograd.Function):
                 of_bias[t] = _column_sums(part)
             for place, each in enumerate(rows):
                 torch.mm(part, backwards[place][t], out=of_rows[place][first:last])
-                of_weights[place][t] = each[first:last].T @ part
+                of_weights[place][t] = weight_gradient(each[first:last], part)
         return None, of_bias, *of_rows, *of_weights
 
 

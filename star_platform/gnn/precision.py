@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from star_platform.gnn.buffers import fresh
 from star_platform.gnn.norm import norm_rows
+from star_platform.gnn.products import weight_gradient
 
 Precision = Literal["float32", "bf16"]
 
@@ -67,5 +68,5 @@ class _Bf16Matmul(torch.autograd.Function):
         dx = _product(grad, weight.bfloat16().T) if ctx.needs_input_grad[0] else None
         dw = None
         if ctx.needs_input_grad[1]:
-            dw = (x.reshape(-1, x.shape[-1]).T @ grad.reshape(-1, grad.shape[-1])).float()
+            dw = weight_gradient(x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]))
         return dx, dw
