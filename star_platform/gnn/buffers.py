@@ -77,12 +77,13 @@ class BufferPool:
 _TEMPORARIES = BufferPool(spare=64)
 
 
-def fresh(rows: int, columns: int, like: Tensor) -> Tensor:
+def fresh(shape: Sequence[int], like: Tensor) -> Tensor:
     """`[rows, columns]` of arbitrary content, with the dtype, float32 or bfloat16, and on the device of `like`.
 
     For what every step makes: sizes differ a little from step to step, so that the heap would not find a place for them
     among what was freed and grow, page by page, for many steps.
     """
+    rows, columns = shape
     if like.device.type != "cpu" or rows * columns * like.element_size() < _LARGE:
         return like.new_empty(rows, columns)
     return _TEMPORARIES.take(rows, columns, like.dtype)

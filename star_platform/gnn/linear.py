@@ -62,7 +62,7 @@ class _Projected(torch.autograd.Function):
         rows, weights = given[: len(given) // 2], given[len(given) // 2 :]
         rounded = [weight.to(rows[0].dtype) for weight in weights]
         shifts = None if bias is None else bias.to(rows[0].dtype)
-        out = fresh(len(rows[0]), weights[0].shape[2], rows[0])
+        out = fresh((len(rows[0]), weights[0].shape[2]), rows[0])
         for t, (first, last) in enumerate(pairwise(slices)):
             if first == last:
                 continue
@@ -82,7 +82,7 @@ class _Projected(torch.autograd.Function):
         given, grad = ctx.saved_tensors, grads[0].contiguous()
         rows, weights = given[: len(given) // 2], given[len(given) // 2 :]
         backwards = [weight.to(grad.dtype).transpose(1, 2).contiguous() for weight in weights]
-        of_rows = [fresh(len(each), each.shape[1], each) for each in rows]
+        of_rows = [fresh(each.shape, each) for each in rows]
         of_weights = [torch.zeros_like(weight) for weight in weights]
         of_bias = torch.zeros(len(ctx.slices) - 1, grad.shape[1], device=grad.device) if ctx.biased else None
         for t, (first, last) in enumerate(pairwise(ctx.slices)):

@@ -95,7 +95,7 @@ class _OwnRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(positions)
-        own = fresh(len(positions), x.shape[1], x)
+        own = fresh((len(positions), x.shape[1]), x)
         return torch.index_select(x, 0, positions, out=own), x.view_as(x)
 
     @staticmethod
@@ -114,7 +114,7 @@ class _Attention(torch.autograd.Function):
         ctx: Any, kv: Tensor, q: Tensor, rho: Tensor, terms: Tensor, block: BlockTensors, scale: float
     ) -> Tensor:
         kv, q = kv.contiguous(), q.contiguous()
-        sums, shares = fresh(*q.shape, q), fresh(len(block.neighbours), terms.shape[2], terms)
+        sums, shares = fresh(q.shape, q), fresh((len(block.neighbours), terms.shape[2]), terms)
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *_edges(block), np.float32(scale))
         out = (as_array(shares), as_array(sums))
         _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.attend(first, last, *given, *out))
@@ -126,8 +126,8 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         kv, q, rho, terms, shares = ctx.saved_tensors
         edges, ds = _edges(ctx.block), grads[0].contiguous()
-        dq, pulls = fresh(*q.shape, q), fresh(*shares.shape, shares)
-        factors = fresh(*shares.shape, shares).copy_(shares)
+        dq, pulls = fresh(q.shape, q), fresh(shares.shape, shares)
+        factors = fresh(shares.shape, shares).copy_(shares)
         drho, dterms = torch.zeros(PIECES, *rho.shape), torch.zeros(PIECES, *terms.shape)
         given = (as_array(kv), as_array(q), as_array(rho), as_array(terms), *edges, np.float32(ctx.scale))
         passed = (as_array(factors), as_array(ds), as_array(dq), as_array(pulls))
@@ -137,7 +137,7 @@ class _Attention(torch.autograd.Function):
                 first, last, *given, *passed, as_array(drho[piece]), as_array(dterms[piece])
             ),
         )
-        dkv, by_source = fresh(*kv.shape, kv), kernels.by_source(*edges[:2], len(kv))
+        dkv, by_source = fresh(kv.shape, kv), kernels.by_source(*edges[:2], len(kv))
         back = (as_array(q), as_array(ds), as_array(factors), as_array(pulls), *by_source, as_array(dkv))
         _by_edges(by_source[0], lambda first, last, _: kernels.hand_back(first, last, *back))
         return dkv, dq, drho.sum(0), dterms.sum(0), None, None
@@ -147,7 +147,7 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rho: Tensor, gates: Tensor, block: BlockTensors) -> Tensor:
         x = x.contiguous()
-        sums = fresh(len(block.indptr) - 1, x.shape[1], x)
+        sums = fresh((len(block.indptr) - 1, x.shape[1]), x)
         given = (as_array(x), as_array(rho), as_array(gates), *_edges(block)[:3], as_array(sums))
         _by_edges(block.indptr.numpy(), lambda first, last, _: kernels.average(first, last, *given))
         ctx.save_for_backward(x, rho, gates)
@@ -166,7 +166,7 @@ class _Mean(torch.autograd.Function):
                 first, last, *given, as_array(drho[piece]), as_array(dgates[piece])
             ),
         )
-        dx, by_source = fresh(*x.shape, x), kernels.by_source(*edges[:2], len(x))
+        dx, by_source = fresh(x.shape, x), kernels.by_source(*edges[:2], len(x))
         back = (as_array(ds), as_array(shares), *by_source, as_array(dx))
         _by_edges(by_source[0], lambda first, last, _: kernels.hand_back_mean(first, last, *back))
         return dx, drho.sum(0), dgates.sum(0), None

@@ -34,7 +34,7 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
         x = x.contiguous()
         rows = x.view(-1, x.shape[-1])
-        out = fresh(*rows.shape, rows)
+        out = fresh(rows.shape, rows)
         given = (as_array(rows), as_array(weight), as_array(bias), np.float32(eps), np.float32(slope))
         in_pieces(len(rows), lambda a, b, _: _forward(a, b, *given, as_array(out)))
         ctx.save_for_backward(x, weight, bias)
@@ -45,7 +45,7 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
         width = x.shape[-1]
-        grad, dx = grads[0].contiguous(), fresh(x.numel() // width, width, x)
+        grad, dx = grads[0].contiguous(), fresh((x.numel() // width, width), x)
         parts = torch.zeros(PIECES, 2, width)
         given = [as_array(each.view(-1, width)) for each in (x, grad, dx)]
         held = (as_array(weight), as_array(bias), np.float32(ctx.eps), np.float32(ctx.slope))

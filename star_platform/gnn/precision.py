@@ -51,7 +51,7 @@ def layer_norm(x: Tensor, norm: nn.LayerNorm, slope: float = 1.0) -> Tensor:
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """`x @ weight` of x `[..., k]`."""
     rows = x.reshape(-1, x.shape[-1])
-    out = fresh(len(rows), weight.shape[1], x)
+    out = fresh((len(rows), weight.shape[1]), x)
     return torch.mm(rows, weight, out=out).view(*x.shape[:-1], -1)
 
 
