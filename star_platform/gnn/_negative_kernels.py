@@ -165,6 +165,7 @@ def allow(
 @kernel
 def forbid(
     keys: NDArray[np.int64],
+    starts: NDArray[np.int64],
     src: NDArray[np.int64],
     ascending: NDArray[np.int64],
     order: NDArray[np.int64],
@@ -173,19 +174,12 @@ def forbid(
 ) -> None:
     """`out[i, j] = False` where `src[i] * num_dst + negative[j]` is among the ascending `keys`.
 
-    `ascending` are the negatives in order, `order` their places. Of what a source knows and of the negatives, the fewer
-    are looked up among the others.
+    Those of source v are `keys[starts[v]:starts[v + 1]]`. `ascending` are the negatives in order, `order` their places.
+    Of what a source knows and of the negatives, the fewer are looked up among the others.
     """
     m = len(ascending)
     for i in range(len(src)):
-        first = np.searchsorted(keys, src[i] * num_dst)
-        last = first
-        step = np.int64(1)
-        end = (src[i] + 1) * num_dst
-        while last < len(keys) and keys[last] < end:  # gallop: lists are short
-            last = min(last + step, len(keys))
-            step *= 2
-        last = first + np.searchsorted(keys[first:last], end)
+        first, last = starts[src[i]], starts[src[i] + 1]
         if last - first <= m:
             for k in range(first, last):
                 node = keys[k] - src[i] * num_dst

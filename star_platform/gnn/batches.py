@@ -108,6 +108,8 @@ class BatchMaker:
             last = int(known.times.max(initial=ALWAYS))
             keys = np.concatenate([keys, first_meetings(graph.edges(edge), existence, last)])
         self._keys = np.unique(keys)
+        sources = np.arange(graph.num_nodes(edge.src) + 1) * self.num_dst
+        self._hidden = [(each, np.searchsorted(each, sources)) for each in (self._keys, self._undated) if len(each)]
 
     @property
     def drawn(self) -> bool:
@@ -219,9 +221,8 @@ class BatchMaker:
         allowed = np.empty((len(examples), len(negatives)), dtype=np.bool_)
         kernels.allow(moments, exist, examples.times, allowed)
         order = np.argsort(negatives, kind="stable")
-        for keys in (self._keys, self._undated):
-            if len(keys):
-                kernels.forbid(keys, examples.src, negatives[order], order, self.num_dst, allowed)
+        for keys, starts in self._hidden:
+            kernels.forbid(keys, starts, examples.src, negatives[order], order, self.num_dst, allowed)
         if self.edge.src == self.edge.dst:
             allowed &= negatives[None, :] != examples.src[:, None]
         return torch.from_numpy(allowed)

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from star_platform.gnn import kernels
-from star_platform.gnn.buffers import BufferPool, as_array, over_rows
+from star_platform.gnn.buffers import BufferPool
 from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.dense import DenseRows
 from star_platform.gnn.gathering import expand
 from star_platform.gnn.ids import IdTable, hashed_rows, text_bytes
 from star_platform.gnn.precision import Precision, dtype_of, layer_norm, matmul
@@ -32,8 +33,6 @@ from star_platform.graph.storage import EdgeArrays, FeatureArray, Graph
 InputKind = Literal["dense", "categorical", "id", "hashed", "activity", "code"]
 SCALE_ROWS = 20_000
 """Rows from which the scale of a dense feature is measured."""
-ALIGNED_COLUMNS = 32
-"""Columns of bfloat16 rows are a multiple of this, the last of them 0: matrix units take so many at once."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class InputReader:
         """
         self._inner_text = inner_text
         self.node_types = graph.node_types
-        self._dtype, self._threads = dtype_of(config.precision), config.threads
         self._pool = BufferPool()
+        self._dense = DenseRows(dtype_of(config.precision), config.threads, self._pool)
         self._num_nodes = {node: graph.num_nodes(node) for node in graph.node_types}
         self._features = {node: {f.name: f for f in graph.features(node)} for node in graph.node_types}
         happened = declared_edge_types(graph)  # a derived edge is nothing that happened to a node
@@ -113,6 +112,16 @@ class InputReader:
         if config.activity and self._incoming[node]:
             found.append(InputSpec("activity", "activity", 3 * len(self._incoming[node]), per_item=True))
         return tuple(found)
+
+    def keep_rounded(self) -> None:
+        """Have dense features as they are gathered, where that pays and memory allows: for many reads of every node."""
+        self._dense.keep(
+            ((node, spec.name), feature.values, spec.scale)
+            for node, found in self.specs.items()
+            for spec in found
+            if spec.kind == "dense" and (feature := self._features[node][spec.name]).values is not None
+            if not (self._inner_text and feature.tokens is not None)
+        )
 
     def read(self, node: str, nodes: NDArray[np.int64], times: NDArray[np.int64]) -> TypeInputs:
         """The inputs of nodes `int64[n]` of one type as they were strictly before `times`, microseconds."""
@@ -146,19 +155,7 @@ class InputReader:
             assert feature is not None and feature.values is not None  # noqa: S101, PT018 - has an array
             if self._inner_text and feature.tokens is not None:
                 return torch.from_numpy(feature.rows(nodes, times))
-            out = self._gathered(feature.values, feature.rows(nodes, times), spec)
-        return out
-
-    def _gathered(self, values: NDArray[np.float32], rows: NDArray[np.int64], spec: InputSpec) -> Tensor:
-        """The scaled values with the missing flag after them, and zeros up to a width that suits the dtype."""
-        columns = spec.columns
-        if self._dtype == torch.bfloat16:
-            columns = -(-columns // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
-        out = self._pool.take(len(rows), columns, self._dtype)
-        target, scale = as_array(out), np.float32(spec.scale)
-        over_rows(
-            lambda first, last: kernels.gather_rows(first, last, values, rows, scale, target), len(rows), self._threads
-        )
+            out = self._dense.gather((node, spec.name), feature.values, feature.rows(nodes, times), spec.scale)
         return out
 
 

@@ -73,6 +73,19 @@ def gather_rows(
 
 
 @fast_kernel
+def take_rows(first: int, last: int, table: NDArray[np.uint16], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """`out[i] = table[rows[i]]` for i in `first .. last`; -1 means the last row, as anywhere in Python."""
+    columns, end = table.shape[1], len(table) - 1
+    for i in range(first, last):
+        ahead = i + AHEAD
+        if ahead < last:
+            expect(table, rows[ahead] if rows[ahead] >= 0 else end, 0, columns)
+        source, target = table[rows[i] if rows[i] >= 0 else end], out[i]
+        for j in range(columns):
+            target[j] = source[j]
+
+
+@fast_kernel
 def add_rows(begin: int, end: int, grad: NDArray[Any], inverse: NDArray[np.int64], out: NDArray[np.float32]) -> None:
     """`out[inverse[i], begin:end] += grad[i, begin:end]` for all i, in order; grad float32, or bfloat16 as uint16."""
     for i in range(len(inverse)):

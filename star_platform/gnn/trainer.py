@@ -111,6 +111,7 @@ class Trainer:
         self.device = runtime.device_of(config.device)
         self.tasks = tasks = Tasks.of(graph, objectives, config)
         self.reader = TreeReader(graph, config, labels=label_features(objectives), inner_text=text is not None)
+        self.reader.inputs.keep_rounded()
         self.model = new_model(_model_spec(graph, self.reader, tasks), config)
         self.learned = nn.ModuleDict({"model": self.model})  # all that the optimiser moves and a checkpoint holds
         key: dict[str, Any] = {"graph": graph.content_hash, "config": config, "objectives": dict(objectives)}

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from star_platform.gnn import kernels
+from star_platform.gnn import dense, kernels
 from star_platform.gnn.buffers import BufferPool, as_array, at_once, over_rows, row_ranges
+from star_platform.gnn.dense import DenseRows
 from star_platform.gnn.precision import layer_norm, matmul
 from star_platform.gnn.runtime import torch_threads
 
@@ -25,6 +26,29 @@ def test_gathered_rows_are_scaled_flagged_and_padded(dtype: torch.dtype, columns
     expected[rows >= 0, :5] = values[rows[rows >= 0]] * np.float32(0.3)
     expected[rows < 0, 5] = 1.0
     assert torch.equal(out, expected.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_copies_are_what_would_be_gathered(dtype: torch.dtype) -> None:
+    values = np.random.default_rng(0).standard_normal((50, 33)).astype(np.float32)
+    rows, key = np.array([3, -1, 49, 3, -1, 0]), ("job", "text")
+    read, kept = DenseRows(dtype, 2, BufferPool()), DenseRows(dtype, 2, BufferPool())
+    kept.keep([(key, values, 0.3)])
+    expected = read.gather(key, values, rows, 0.3)
+    assert torch.equal(kept.gather(key, values, rows, 0.3), expected)
+    assert torch.equal(kept.gather(("job", "other"), values, rows, 0.3), expected)
+    values[:] = 0  # only copies do not see it
+    unchanged = torch.equal(kept.gather(key, values, rows, 0.3), expected)
+    assert unchanged == (dtype == torch.bfloat16)
+
+
+def test_copies_are_made_only_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, rows, key = np.ones((50, 33), dtype=np.float32), np.arange(50), ("job", "text")
+    monkeypatch.setattr(dense, "MOST_OF_MEMORY", 0.0)
+    kept = DenseRows(torch.bfloat16, 1, BufferPool())
+    kept.keep([(key, values, 1.0)])
+    values[:] = 2
+    assert (kept.gather(key, values, rows, 1.0)[:, :33] == 2).all()
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
