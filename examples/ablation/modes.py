@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from runs import compile_project
-from texts import with_text
+from texts import fine_tuned, with_text
 from variants import Variant
 
 from star_platform.gnn.config import TrainingConfig
@@ -21,8 +23,8 @@ SMALL = 32
 EPOCHS = 2
 
 
-def mode_study(project: Project) -> tuple[Graph, dict[str, Objective], tuple[Variant, ...]]:
-    """The graph with texts as vectors and as tokens, and the modes; no adapter but the one that is learned."""
+def mode_study(project: Project, adapters: Sequence[Path]) -> tuple[Graph, dict[str, Objective], tuple[Variant, ...]]:
+    """The graph with texts as vectors and as tokens, and the modes; `adapters` are of vectors that are there before."""
     own = project.file.text.model_copy(update={"adapter": None, "max_tokens": MAX_TOKENS})
     frozen = own.model_copy(update={"mode": "frozen"})
     there = with_text(project, frozen)
@@ -40,6 +42,7 @@ def mode_study(project: Project) -> tuple[Graph, dict[str, Objective], tuple[Var
         inside("frozen", "the encoder inside, frozen", frozen),
         inside("co-train", "the encoder inside, its adapter learns", learned),
         inside("co-train, small", f"and batches of {SMALL}, {FEW[0]} neighbours", learned, **small),
+        *fine_tuned(project, own, adapters),
     )
     return graph, objectives, variants
 

@@ -34,7 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", metavar="VARIANT", help="these, beside the base")
     parser.add_argument("--texts", action="store_true", help="compare encoders of texts instead")
     parser.add_argument("--text-modes", action="store_true", help="compare encoders inside the GNN instead")
-    parser.add_argument("--adapters", type=Path, nargs="*", default=[], help="folders of `text finetune`, with --texts")
+    parser.add_argument(
+        "--adapters", type=Path, nargs="*", default=[], help="folders of `text finetune`, to compare with"
+    )
     parser.add_argument("--epochs", type=int, default=BASE.max_epochs)
     parser.add_argument("--as-released", action="store_true", help="train by the project's own settings, on one thread")
     parser.add_argument("--out", type=Path, default=HERE / ".star")
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.texts:
         graph, objectives, variants = text_study(project, given.adapters)
     elif given.text_modes:
-        graph, objectives, variants = mode_study(project)
+        graph, objectives, variants = mode_study(project, given.adapters)
         training = shrunk(training)
     else:
         (graph, objectives), variants = compile_project(project), chosen(given.only)

@@ -11,7 +11,7 @@ from variants import Variant, with_features
 from star_platform.graph.storage import Graph
 from star_platform.project import Project
 from star_platform.signals.model import Objective
-from star_platform.text.config import TFIDF_SVD
+from star_platform.text.config import TFIDF_SVD, TextConfig
 
 
 def text_study(project: Project, adapters: Sequence[Path]) -> tuple[Graph, dict[str, Objective], tuple[Variant, ...]]:
@@ -19,29 +19,43 @@ def text_study(project: Project, adapters: Sequence[Path]) -> tuple[Graph, dict[
     own = project.file.text
     frozen = own.model_copy(update={"adapter": None})
     graph, objectives = compile_project(with_text(project, frozen))
-
-    def other(name: str, factor: str, text: object) -> Variant:
-        found = compile_project(with_text(project, text))[0]
-
-        def view(_: Graph) -> Graph:
-            return found
-
-        return Variant(name, factor, view=view)
-
+    weightless = frozen.model_copy(update={"encoder": TFIDF_SVD, "pooling": "auto"})
     variants = [
         Variant("frozen", f"texts by {own.encoder}, as it comes"),
         Variant("no texts", "without features of kind text", view=without_texts),
-        other(TFIDF_SVD, "texts weightless", frozen.model_copy(update={"encoder": TFIDF_SVD, "pooling": "auto"})),
+        read_by(project, TFIDF_SVD, "texts weightless", weightless),
+        *fine_tuned(project, own, adapters),
     ]
-    towers = own.finetune.towers.values() if own.finetune is not None else ()
+    return graph, objectives, tuple(variants)
+
+
+def fine_tuned(project: Project, text: TextConfig, adapters: Sequence[Path]) -> list[Variant]:
+    """Texts by the same encoder with each of the adapters, read as it was trained."""
+    towers = text.finetune.towers.values() if text.finetune is not None else ()
     read_as_trained = {
         "prompts": {tower.feature: tower.prompt for tower in towers},
         "limits": {tower.feature: tower.max_tokens for tower in towers},
     }
-    for adapter in adapters:
-        adapted = own.model_copy(update={"adapter": str(adapter.resolve()), **read_as_trained})
-        variants.append(other(f"fine-tuned {adapter.name[:8]}", f"texts by {own.encoder} with an adapter", adapted))
-    return graph, objectives, tuple(variants)
+    factor = f"texts by {text.encoder} with an adapter"
+    return [
+        read_by(
+            project,
+            f"fine-tuned {adapter.name[:8]}",
+            factor,
+            text.model_copy(update={"adapter": str(adapter.resolve()), **read_as_trained}),
+        )
+        for adapter in adapters
+    ]
+
+
+def read_by(project: Project, name: str, factor: str, text: TextConfig) -> Variant:
+    """The project's graph with its texts read in another way."""
+    found = compile_project(with_text(project, text))[0]
+
+    def view(_: Graph) -> Graph:
+        return found
+
+    return Variant(name, factor, view=view)
 
 
 def without_texts(graph: Graph) -> Graph:
@@ -50,6 +64,6 @@ def without_texts(graph: Graph) -> Graph:
     return with_features(graph, features)
 
 
-def with_text(project: Project, text: object) -> Project:
+def with_text(project: Project, text: TextConfig) -> Project:
     """The project with another section `text`."""
     return Project(project.root, project.file.model_copy(update={"text": text}))
