@@ -40,8 +40,7 @@ CHOSEN = RecommenderConfig(
     among_all=True,
     cosine=False,
     temperature=1.0,
-    negatives=512,
-    neighbours=6,
+    negatives=1024,
     alpha=0.45,
     own_share=0.0,
     steps_out=1,
@@ -54,9 +53,6 @@ CHOSEN = RecommenderConfig(
 COSINE = {"among_all": False, "cosine": True, "cosine_out": True, "temperature": 0.1, "l2": 0.0}
 GRID: dict[str, dict[str, Any]] = {
     "chosen": {},
-    "15 neighbours": {"neighbours": 15},
-    "15 neighbours, 1024 negatives": {"neighbours": 15, "negatives": 1024},
-    "256 negatives": {"negatives": 256},
     "l2 0.05, 8 epochs": {"l2": 0.05, "epochs": 8},
     "not among all, l2 0.05": {"among_all": False, "l2": 0.05},
     "not among all, l2 0.08, 8 epochs": {"among_all": False, "l2": 0.08, "epochs": 8},
