@@ -50,9 +50,9 @@ def layer_norm(x: Tensor, norm: nn.LayerNorm, slope: float = 1.0) -> Tensor:
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """`x @ weight` of x `[..., k]`."""
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x.flatten(0, -2)  # not reshape(-1, k): there may be no rows, or no columns
     out = fresh((len(rows), weight.shape[1]), x)
-    return torch.mm(rows, weight, out=out).view(*x.shape[:-1], -1)
+    return torch.mm(rows, weight, out=out).view(*x.shape[:-1], weight.shape[1])
 
 
 class _Bf16Matmul(torch.autograd.Function):
@@ -68,5 +68,5 @@ class _Bf16Matmul(torch.autograd.Function):
         dx = _product(grad, weight.bfloat16().T) if ctx.needs_input_grad[0] else None
         dw = None
         if ctx.needs_input_grad[1]:
-            dw = weight_gradient(x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1]))
+            dw = weight_gradient(x.flatten(0, -2), grad.flatten(0, -2))
         return dx, dw
