@@ -15,13 +15,11 @@ from star_platform.graph.sampling import FanOut
 class Course:
     """What validations decide, noted in a `RunState`."""
 
-    def __init__(self, config: TrainingConfig, total_steps: int, *, aligned: bool = False, adapts: bool = True) -> None:
-        """`total_steps`: of all epochs. `aligned`: whether alignment has to come down first. `adapts`: whether a
-        fan-out can grow, where `adaptive` asks for it.
-        """
+    def __init__(self, config: TrainingConfig, total_steps: int, *, aligned: bool = False) -> None:
+        """`total_steps`: of all epochs. `aligned`: whether alignment has to come down first."""
         self._config, self._aligned = config, aligned
         self.controller: FanOutController | None = None
-        if config.adaptive.enabled and adapts:
+        if config.adaptive.enabled:
             self.controller = FanOutController(config.adaptive, config.fan_outs, total_steps)
 
     def draw(self, state: RunState, count: int) -> tuple[FanOut, ...] | None:

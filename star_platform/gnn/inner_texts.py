@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.features import InputSpec, TypeInputs
 from star_platform.gnn.gathering import expand
+from star_platform.gnn.model_io import TEXT_FOLDER
 from star_platform.gnn.precision import dtype_of
 from star_platform.gnn.trees import Trees
 from star_platform.graph.storage import FeatureArray, Graph
@@ -26,8 +27,6 @@ from star_platform.registry.artefacts import read_artefact
 from star_platform.text.huggingface import HuggingFaceEncoder
 from star_platform.text.inner import InnerText, LearningTexts, vectors_of
 
-FOLDER = "text"
-"""Of a model whose encoder was trained along: the adapter, and `vectors/<node>.<feature>.npy`."""
 ROWS = 4096
 
 
@@ -43,6 +42,7 @@ class InnerTexts(nn.Module):
         device: torch.device,
     ) -> None:
         super().__init__()
+        self.text = text
         self._nodes, self._specs = graph.node_types, specs
         self._features = {node: {found.name: found for found in graph.features(node)} for node in self._nodes}
         self._dtype = dtype_of(config.precision)
@@ -76,7 +76,7 @@ class InnerTexts(nn.Module):
         """`[n, dim + 1]` of text rows int64 `[n]`; each distinct text is encoded once."""
         distinct, places = np.unique(rows.numpy(), return_inverse=True)
         known = distinct[distinct >= 0]
-        missing = torch.eye(spec.columns)[-1:]  # no vector, and the flag
+        missing = nn.functional.pad(torch.zeros(1, spec.columns - 1), (0, 1), value=1.0)  # no vector, and the flag
         if len(known):
             assert feature.tokens is not None  # noqa: S101 - such rows are read for texts with tokens alone
             vectors = self.encoder(np.asarray(feature.tokens[known])) * spec.scale
@@ -88,12 +88,12 @@ class InnerTexts(nn.Module):
         return expand(table.to(self._dtype), torch.from_numpy(places.reshape(-1)).to(table.device))
 
 
-def save_texts(folder: Path, graph: Graph, text: InnerText, trained: InnerTexts, progress: Progress = SILENT) -> None:
+def save_texts(folder: Path, graph: Graph, trained: InnerTexts, progress: Progress = SILENT) -> None:
     """Write the adapter, and the vectors of all texts of the graph as whoever loads that adapter gets them."""
     assert isinstance(trained.encoder, LearningTexts)  # noqa: S101 - a frozen encoder leaves nothing to save
-    (folder / FOLDER).mkdir()
-    trained.encoder.save(folder / FOLDER)
-    write_vectors(graph, text.encoder.adapted(folder / FOLDER), folder / FOLDER / "vectors", progress)
+    (folder / TEXT_FOLDER).mkdir()
+    trained.encoder.save(folder / TEXT_FOLDER)
+    write_vectors(graph, trained.text.encoder.adapted(folder / TEXT_FOLDER), folder / TEXT_FOLDER / "vectors", progress)
 
 
 def write_vectors(graph: Graph, encoder: HuggingFaceEncoder, folder: Path, progress: Progress = SILENT) -> None:
@@ -132,11 +132,11 @@ class RereadGraph(Graph):
 
 def reread(graph: Graph, text: InnerText, model_dir: Path, work: Path, progress: Progress = SILENT) -> Graph:
     """Another graph with its texts as the model in `model_dir` reads them, encoded anew into `work`."""
-    write_vectors(graph, text.encoder.adapted(model_dir / FOLDER), work, progress)
+    write_vectors(graph, text.encoder.adapted(model_dir / TEXT_FOLDER), work, progress)
     return RereadGraph(graph, work)
 
 
 def as_read(graph: Graph, model_dir: Path) -> Graph:
     """The graph with its texts as the model in `model_dir` reads them: another one where their encoder was trained."""
-    vectors = model_dir / FOLDER / "vectors"
+    vectors = model_dir / TEXT_FOLDER / "vectors"
     return RereadGraph(graph, vectors) if vectors.is_dir() and not isinstance(graph, RereadGraph) else graph

@@ -25,8 +25,11 @@ from star_platform.gnn.temporal import SequenceEncoder
 from star_platform.gnn.trees import Trees
 from star_platform.graph.storage import EdgeType, Graph
 from star_platform.planning.canonical import digest
+from star_platform.text.adapters import WEIGHTS as ADAPTER
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TEXT_FOLDER = "text"
+"""Of a model whose text encoder was trained along: the adapter, and `vectors/<node>.<feature>.npy`."""
 FORMAT_VERSION = 3
 
 
@@ -185,5 +188,7 @@ def encoder_of(folder: Path) -> str:
 
 def space_fingerprint(folder: Path) -> str:
     """Identity of the embedding space: equal exactly when the same weights make vectors in the same way."""
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, CONFIG)}
+    adapter = f"{TEXT_FOLDER}/{ADAPTER}"
+    names = [WEIGHTS, CONFIG, *([adapter] if (folder / adapter).is_file() else [])]
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     return digest({"embedding-space": FORMAT_VERSION, **files})

@@ -107,7 +107,7 @@ class Trainer:
         alignment: Alignment | None = None,
         text: InnerText | None = None,
     ) -> None:
-        self.graph, self.config, self.text = graph, config, text
+        self.graph, self.config = graph, config
         self.device = runtime.device_of(config.device)
         self.tasks = tasks = Tasks.of(graph, objectives, config)
         self.reader = TreeReader(graph, config, labels=label_features(objectives), inner_text=text is not None)
@@ -142,8 +142,8 @@ class Trainer:
     def _options(self) -> dict[nn.Module, Options]:
         """What does not learn as the model does: the adapter of texts slowly, the rest without decay."""
         found = {module: UNDECAYED for name, module in self.learned.items() if name != "model"}
-        if self.text is not None and TEXTS in self.learned:
-            found[self.learned[TEXTS]] = {"lr": self.text.cotrain.lr}
+        if self.texts is not None and self.texts.text.learns:
+            found[self.texts] = {"lr": self.texts.text.cotrain.lr}
         return found
 
     # --- running ------------------------------------------------------------------------------------------------------
@@ -163,9 +163,9 @@ class Trainer:
         save_model(out_dir, self.model, _part(best, "model."))
         if self.aligner is not None:
             save_alignment(out_dir, self.aligner.names, _part(best, f"{NAME}."))
-        if self.texts is not None and self.text is not None and self.text.learns:
+        if self.texts is not None and self.texts.text.learns:
             self.texts.load_state_dict(_part(best, f"{TEXTS}."))
-            save_texts(out_dir, self.graph, self.text, self.texts, progress)
+            save_texts(out_dir, self.graph, self.texts, progress)
         told: dict[str, Any] = {"validations": state.history}
         if self.course.controller is not None:
             told["fan_out"] = rows(state.history)

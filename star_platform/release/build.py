@@ -55,11 +55,7 @@ def _text(run: Run, stage: Stage) -> Artefact:
         run.encoder.append(fit_encoder(shop.encoder, texts.values()))
     feature = str(stage.subject)
     encoder = run.encoder[0].for_feature(feature)
-    # inside the GNN each feature keeps its own prompt and limit: they are in its tokens
-    tokenise = None if shop.inner_text is None else shop.inner_text.encoder.for_feature(feature).tokenise
-    return encode_texts(
-        texts[feature], encoder, shop.text_cache, shop.store, stage.fingerprint, shop.progress, tokenise
-    )
+    return encode_texts(texts[feature], encoder, shop.text_cache, shop.store, stage.fingerprint, shop.progress)
 
 
 def _graph(run: Run, stage: Stage) -> Artefact:

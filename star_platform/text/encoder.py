@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from star_platform.errors import TextError
 from star_platform.text.config import MINILM, TFIDF_SVD, TextConfig
+from star_platform.text.tokenising import Tokens
 
 EncoderKind = Literal["encoder", "llm", "tfidf_svd"]
 
@@ -58,6 +59,9 @@ class TextEncoder(Protocol):
 
     def fitted(self, corpus: Sequence[str]) -> TextEncoder:
         """The encoder for a release with these texts; a frozen encoder returns itself."""
+
+    def tokens(self, texts: Sequence[str]) -> Tokens | None:
+        """The tokens of texts where the encoder runs inside the GNN (`text.mode`), which reads them; else None."""
 
     def batches(self, texts: Sequence[str]) -> Iterator[EncodedBatch]:
         """Encode normalised, non-empty texts, longest first; the order depends on the texts, not on the cache."""

@@ -19,6 +19,7 @@ from star_platform.text.config import INT8_VERSION, Pooling, TextConfig
 from star_platform.text.encoder import EncodedBatch, EncoderKind
 from star_platform.text.models import ModelFolder
 from star_platform.text.normalise import NORMALISER_VERSION
+from star_platform.text.tokenising import Tokens
 from star_platform.text.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ class HuggingFaceEncoder:
         ids, offsets = self.tokenise(texts)
         yield from self.encoded([ids[first:last] for first, last in pairwise(offsets.tolist())])
 
-    def tokenise(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def tokens(self, texts: Sequence[str]) -> Tokens | None:
+        return None if self._config.mode == "embedding" else self.tokenise(texts)
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
         """Flat int32 ids and int64 `[n + 1]` offsets of the texts, with the prompt and cut to the limit."""
         return self._transformer.tokenise(texts, self._config.prompt, self.max_tokens)
 

@@ -14,7 +14,7 @@ from star_platform.text.batching import padding_share
 from star_platform.text.cache import CacheSpace, TextCache, text_keys
 from star_platform.text.encoder import TextEncoder
 from star_platform.text.filling import ROWS, Texts, fill
-from star_platform.text.tokenising import Tokenise
+from star_platform.text.tokenising import Tokens
 
 
 def fit_encoder(encoder: TextEncoder, texts: Iterable[Artefact]) -> TextEncoder:
@@ -34,13 +34,12 @@ def encode_texts(
     store: ArtefactStore,
     fingerprint: str,
     progress: Progress = SILENT,
-    tokenise: Tokenise | None = None,
 ) -> Artefact:
     """Vectors of an artefact of kind `texts`, as an artefact of kind `text`; found again if it is already there.
 
     Writes `values.npy` float32 `[m, dim]`, one row per row of `texts.parquet`, and `present.npy` bool `[m]`: False (and
-    a row of zeros) where the text is absent, empty, or unknown to the encoder. With `tokenise`, for an encoder that
-    runs inside the GNN, `tokens.npy` int32 `[m, longest]` too: token ids, -1 after the last one.
+    a row of zeros) where the text is absent, empty, or unknown to the encoder. Of an encoder that runs
+    inside the GNN `tokens.npy` int32 `[m, longest]` too: token ids, -1 after the last one.
 
     Nothing in the artefact tells what was cached before: a run that was killed and resumed leaves the same bytes.
 
@@ -62,8 +61,9 @@ def encode_texts(
     with store.create("text", fingerprint) as draft:
         present = _write_values(space, slots, read.rows, encoder.dim, draft.path / "values.npy")
         np.save(draft.path / "present.npy", present)
-        if tokenise is not None:
-            np.save(draft.path / "tokens.npy", _token_rows(tokenise, read))
+        tokens = encoder.tokens(read.distinct)
+        if tokens is not None:
+            np.save(draft.path / "tokens.npy", _token_rows(tokens, read))
             draft.details["tokens_kept"] = True
         draft.details.update(_details(encoder, space, slots, read, present))
     space.compact()
@@ -90,9 +90,9 @@ def _write_values(
     return present
 
 
-def _token_rows(tokenise: Tokenise, read: Texts) -> npt.NDArray[np.int32]:
-    """int32 `[m, longest]` of the rows of a `texts` artefact."""
-    ids, offsets = tokenise(read.distinct)
+def _token_rows(tokens: Tokens, read: Texts) -> npt.NDArray[np.int32]:
+    """int32 `[m, longest]` of the rows of a `texts` artefact, of the tokens of its distinct texts."""
+    ids, offsets = tokens
     lengths = np.diff(offsets)
     distinct = np.full((len(lengths) + 1, int(lengths.max(initial=0))), -1, np.int32)  # the last: no text
     distinct[:-1][np.arange(distinct.shape[1]) < lengths[:, None]] = ids

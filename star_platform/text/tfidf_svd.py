@@ -105,6 +105,9 @@ class TfidfSvdEncoder:
             texts = [texts[i] for i in sorted(chosen)]
         return TfidfSvdEncoder(self.dim, _fit(texts, self.dim, name))
 
+    def tokens(self, texts: Sequence[str]) -> None:  # noqa: ARG002 - it never runs inside the GNN
+        return None
+
     def batches(self, texts: Sequence[str]) -> Iterator[EncodedBatch]:
         if self._basis is None:
             raise TextError("T007", "tfidf-svd was asked to encode before it was fitted on the release's texts")

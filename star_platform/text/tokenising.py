@@ -12,8 +12,9 @@ import numpy.typing as npt
 from star_platform.text.models import ModelFolder, unusable
 
 _CHUNK = 4096
-Tokenise = Callable[[Sequence[str]], tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]
-"""Flat ids int32 and offsets int64 `[n + 1]`, prompt put before and limit kept."""
+Tokens = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+"""Flat ids int32 and offsets int64 `[n + 1]` of n texts, prompt put before and limit kept."""
+Tokenise = Callable[[Sequence[str]], Tokens]
 
 
 class Tokeniser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from star_platform.errors import TrainingError
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.inference import embed
-from star_platform.gnn.inner_texts import FOLDER, InnerTexts, as_read
-from star_platform.gnn.model_io import WEIGHTS
+from star_platform.gnn.inner_texts import InnerTexts, as_read
+from star_platform.gnn.model_io import TEXT_FOLDER, WEIGHTS, space_fingerprint
 from star_platform.gnn.trainer import HISTORY, Trainer, train
 from star_platform.gnn.trees import TreeReader
 from star_platform.graph.storage import Graph
@@ -108,7 +109,7 @@ def test_frozen_is_what_stored_vectors_give(graph: Graph, bert: Path, tmp_path: 
     assert [entry["auc"] for entry in stored] == pytest.approx([entry["auc"] for entry in inside], abs=1e-3)
     losses = [[entry["train_loss"]["views"] for entry in found] for found in (stored, inside)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    assert not (tmp_path / "frozen" / "model" / FOLDER).exists()
+    assert not (tmp_path / "frozen" / "model" / TEXT_FOLDER).exists()
 
 
 @pytest.mark.parametrize("mode", ["frozen", "co-train"])
@@ -179,10 +180,20 @@ def test_vectors_beside_the_model_are_those_that_its_adapter_gives(graph: Graph,
     assert after.values is not None
     assert np.abs(before.values - after.values).max() > 1e-3
     assert not after.values[7].any()
-    served = open_encoder(TextConfig(encoder=str(bert), adapter=str(cotrained / FOLDER), max_tokens=24), Path("/"))
+    served = open_encoder(TextConfig(encoder=str(bert), adapter=str(cotrained / TEXT_FOLDER), max_tokens=24), Path("/"))
     tokens = [row[row >= 0] for row in np.asarray(after.tokens)]
     for batch in served.encoded(tokens[8:20]):  # type: ignore[attr-defined]
         np.testing.assert_allclose(batch.vectors, after.values[8 + batch.positions], atol=1e-5)
+
+
+def test_another_adapter_is_another_space(cotrained: Path, tmp_path: Path) -> None:
+    """The weights of the GNN alone do not say where texts are put."""
+    shutil.copytree(cotrained, tmp_path / "model")
+    before = space_fingerprint(tmp_path / "model")
+    assert before == space_fingerprint(cotrained)
+    adapter = tmp_path / "model" / TEXT_FOLDER / "adapter_model.safetensors"
+    save_file({name: tensor + 1e-3 for name, tensor in load_file(adapter).items()}, adapter)
+    assert space_fingerprint(tmp_path / "model") != before
 
 
 def test_whoever_embeds_needs_no_encoder_and_reads_the_learned_vectors(
@@ -191,7 +202,7 @@ def test_whoever_embeds_needs_no_encoder_and_reads_the_learned_vectors(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     embed(graph, cotrained, tmp_path / "one")
-    stored = cotrained / FOLDER / "vectors"
+    stored = cotrained / TEXT_FOLDER / "vectors"
     away = stored.rename(stored.with_name("away"))
     embed(graph, cotrained, tmp_path / "two")  # with the vectors of the encoder as it was
     away.rename(stored)
@@ -206,14 +217,14 @@ def test_a_killed_run_ends_with_the_same_bytes(graph: Graph, bert: Path, cotrain
         train(graph, {"views": views()}, SHORT, tmp_path / "work", tmp_path / "model", KillAfter(3), text=text)
     run(graph, tmp_path, text)
     names = [path.relative_to(cotrained) for path in sorted(cotrained.rglob("*")) if path.is_file()]
-    assert Path(FOLDER) / "adapter_model.safetensors" in names
+    assert Path(TEXT_FOLDER) / "adapter_model.safetensors" in names
     assert [(cotrained / name).read_bytes() for name in names] == [
         (tmp_path / "model" / name).read_bytes() for name in names
     ]
 
 
 def test_training_goes_on_from_the_adapter_of_star_yaml(graph: Graph, bert: Path, cotrained: Path) -> None:
-    text = opened(bert, "co-train", adapter=str(cotrained / FOLDER))
+    text = opened(bert, "co-train", adapter=str(cotrained / TEXT_FOLDER))
     learning = text.open(torch.device("cpu"), seed=0)
     tokens = np.asarray(graph.features("job")[0].tokens)[8:20]
     with torch.no_grad():

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from star_platform.errors import SignalErrors
-from star_platform.gnn.inner_texts import FOLDER
+from star_platform.gnn.model_io import TEXT_FOLDER
 from star_platform.graph.storage import open_graph
 from star_platform.project import Project
+from star_platform.project.encoding import encode_features
 from star_platform.project.settings import stage_seconds
 from star_platform.release.refresh import RefreshWish
 from tests.release.conftest import FIRST, make_project
 from tests.release.test_refresh import NEWCOMERS, SINCE, days_later, members
 from tests.text.tiny import save_tiny_bert
 
-TFIDF = "text: {encoder: tfidf-svd, dim: 16}"
 SHORT = "text: {encoder: %s, mode: %s, max_tokens: 12, cotrain: {lr: 0.001}}"
 
 
@@ -48,7 +49,7 @@ def path_of(project: Project, stage: str) -> Path:
 def test_a_release_is_made_of_the_texts_as_the_trained_encoder_reads_them(cotrained: Path) -> None:
     project = Project.open(cotrained)
     model = path_of(project, "train")
-    stored = np.load(model / FOLDER / "vectors" / "member.headline.npy")
+    stored = np.load(model / TEXT_FOLDER / "vectors" / "member.headline.npy")
     before = open_graph(path_of(project, "graph")).features("member")
     profile = next(feature for feature in before if feature.name == "headline")
     assert profile.values is not None
@@ -74,6 +75,16 @@ def test_nothing_changed_is_nothing_to_do_and_another_mode_trains_anew(cotrained
     built = {stage.name for stage in plan.stages if not project.store.find(stage.kind, stage.fingerprint)}
     assert "train" in built
     assert not [name for name in built if name.startswith(("text/", "graph"))]
+
+
+def test_texts_that_were_encoded_before_the_release_have_their_tokens(cotrained: Path, tmp_path: Path) -> None:
+    """`text encode` leaves what a release finds: without tokens it would train as if nothing were inside."""
+    shutil.copytree(cotrained, tmp_path / "market")
+    project = Project.open(tmp_path / "market")
+    shutil.rmtree(project.artefacts / "text")
+    for feature in encode_features(project, only=FIRST):
+        assert feature.artefact is not None
+        assert (feature.artefact / "tokens.npy").is_file()
 
 
 def test_a_refresh_reads_new_texts_with_the_trained_encoder(cotrained: Path) -> None:

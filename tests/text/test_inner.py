@@ -66,8 +66,9 @@ def test_tokens_lie_beside_the_vectors(
     text = opened(tiny_bert, "frozen", max_tokens=6)
     cache = TextCache(tmp_path / "cache")
     rows = make_texts(["data engineer", None, "we hire a senior nurse in the city", " data  engineer"])
-    plain = encode_texts(rows, text.encoder, cache, store, "plain")
-    found = encode_texts(rows, text.encoder, cache, store, "tokens", tokenise=text.encoder.tokenise)
+    before = open_encoder(TextConfig(encoder=str(tiny_bert), max_tokens=6), Path("/"))
+    plain = encode_texts(rows, before, cache, store, "plain")
+    found = encode_texts(rows, text.encoder, cache, store, "tokens")
     assert "tokens.npy" not in plain.files
     tokens = np.load(found.path / "tokens.npy")
     assert tokens.dtype == np.int32

@@ -16,35 +16,6 @@ _FAR = 6
 
 @kernel
 def aggregate(
-    counts: Any, neighbours: Any, weights: Any, moving: Any, part: Any, scale: Any, out: Any, first: Any, last: Any
-) -> None:
-    """`out[b] += scale * sum over the drawn entries of weight * moving[neighbour]`, of one half of `moving`.
-
-    Args:
-        counts: int64[b].
-        neighbours: int32[b, limit].
-        weights: float32[b, limit].
-        moving: float32[n, 2 x dim], or uint16 for bfloat16.
-        part: 0 for its first `dim` columns, 1 for the others.
-        scale: float32.
-        out: float32[b, dim].
-        first: first row handled.
-        last: end of the rows handled.
-    """
-    dim = out.shape[1]
-    for b in range(first, last):
-        row = out[b]
-        for j in range(counts[b]):
-            if b + 1 < last and j < counts[b + 1]:
-                prefetch(moving, neighbours[b + 1, j])
-            weight = scale * weights[b, j]
-            other = moving[neighbours[b, j], part * dim : (part + 1) * dim]
-            for d in range(dim):
-                row[d] += weight * get(other, d)
-
-
-@kernel
-def aggregate_both(
     counts: Any,
     neighbours: Any,
     weights: Any,
@@ -55,7 +26,19 @@ def aggregate_both(
     first: Any,
     last: Any,
 ) -> None:
-    """`aggregate` of the first half of `moving` into `one` and of the second into `two`, reading each row once."""
+    """Adds `scale * sum over the drawn entries of weight * moving[neighbour]` to `one` and `two`, half of it each.
+
+    Args:
+        counts: int64[b].
+        neighbours: int32[b, limit].
+        weights: float32[b, limit].
+        moving: float32[n, 2 x dim], or uint16 for bfloat16; each row is read once.
+        scale: float32.
+        one: float32[b, dim], of the first `dim` columns.
+        two: float32[b, dim], of the others.
+        first: first row handled.
+        last: end of the rows handled.
+    """
     dim = one.shape[1]
     for b in range(first, last):
         row, other_row = one[b], two[b]
@@ -75,64 +58,28 @@ def aggregate_both(
 
 
 @kernel
-def mix(rows: Any, aggregates: Any, scale: Any, own: Any, own_scale: Any, out: Any, first: Any, last: Any) -> None:
-    """`out[b] = scale * aggregates[rows[b]] + own_scale * own[b]`."""
-    dim = own.shape[1]
-    for b in range(first, last):
-        if b + _AHEAD < last:
-            prefetch(aggregates, rows[b + _AHEAD])
-        v = rows[b]
-        for d in range(dim):
-            out[b, d] = scale * aggregates[v, d] + own_scale * own[b, d]
-
-
-@kernel
-def mix_rows(
+def mix(
     rows: Any,
     aggregates: Any,
     scale: Any,
     table: Any,
+    places: Any,
     own_scale: Any,
     own: Any,
     out: Any,
     first: Any,
     last: Any,
 ) -> None:
-    """`own[b] = table[rows[b]]`, and `mix`, in one visit."""
+    """`own[b] = table[places[b]]` and `out[b] = scale * aggregates[rows[b]] + own_scale * own[b]`, in one visit."""
     dim = own.shape[1]
     for b in range(first, last):
         if b + _AHEAD < last:
             prefetch(aggregates, rows[b + _AHEAD])
-            prefetch(table, rows[b + _AHEAD])
-        aggregate, source, copy, row = aggregates[rows[b]], table[rows[b]], own[b], out[b]
+            prefetch(table, places[b + _AHEAD])
+        aggregate, source, copy, row = aggregates[rows[b]], table[places[b]], own[b], out[b]
         for d in range(dim):
             copy[d] = source[d]
             row[d] = scale * aggregate[d] + own_scale * source[d]
-
-
-@kernel
-def store_difference(rows: Any, vectors: Any, snapshot: Any, moving: Any) -> None:
-    """`moving[v, :dim] = vectors[b] - snapshot[v]`, v = rows[b]."""
-    dim = vectors.shape[1]
-    for b in range(len(rows)):
-        if b + _AHEAD < len(rows):
-            prefetch(snapshot, rows[b + _AHEAD])
-            prefetch(moving, rows[b + _AHEAD])
-        v = rows[b]
-        for d in range(dim):
-            put(moving[v], d, vectors[b, d] - snapshot[v, d])
-
-
-@kernel
-def store_gradient(rows: Any, gradients: Any, moving: Any) -> None:
-    """`moving[v, dim:] = gradients[b]`, v = rows[b]."""
-    dim = gradients.shape[1]
-    for b in range(len(rows)):
-        if b + _AHEAD < len(rows):
-            prefetch(moving, rows[b + _AHEAD])
-        row = moving[rows[b]]
-        for d in range(dim):
-            put(row, dim + d, gradients[b, d])
 
 
 @kernel
@@ -147,10 +94,7 @@ def settle(
     first: Any,
     last: Any,
 ) -> None:
-    """`received[b] += share * gradients[b]`, and both halves of `moving[v]`, v = rows[b], in one visit.
-
-    That is `store_difference` of the vectors and `store_gradient` of what `received` is then.
-    """
+    """`received[b] += share * gradients[b]`, `moving[v] = vectors[b] - snapshot[v], received[b]`, v = rows[b]."""
     dim = vectors.shape[1]
     for b in range(first, last):
         if b + _AHEAD < last:

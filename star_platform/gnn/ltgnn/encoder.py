@@ -201,7 +201,7 @@ class _Step(torch.autograd.Function):
         matrix, workers = active.memory.matrix.forward, encoder.over.workers
         drawn = draw(matrix, rows, encoder.settings.neighbours, nodes.step, workers)
         inputs = np.ascontiguousarray(own.detach().cpu().numpy())
-        vectors, received = active.memory.both(rows, inputs, drawn)
+        _, vectors, received = active.memory.read(rows, inputs, drawn, np.arange(len(rows)))
         context.state = active, rows, drawn, vectors, received
         context.save_for_backward(edge_weights)
         return torch.from_numpy(vectors).to(own.device)

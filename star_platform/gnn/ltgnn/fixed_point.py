@@ -140,69 +140,34 @@ class Memory:
         self.drift.fill(0)
         multiply(self.matrix.forward, self.snapshot, self.aggregate, self.workers)
 
-    def forward(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> Float32Array:
-        """One step of rows `[b]` towards Z*, float32 `[b, dim]`; the memory of these rows is replaced by it.
+    def read(
+        self, rows: Int64Array, table: Float32Array, drawn: Drawn, places: Int64Array | None = None
+    ) -> tuple[Float32Array, Float32Array, Float32Array]:
+        """One step of rows `[b]` towards Z*, and what their neighbours send back; the memory stays as it is.
 
             Z_B = (1 - a) [b A~_S (Z_mem - M_in) + M_agg] + a E_B
 
         Unbiased over draws for the full step over Z_mem, and equal to it when nothing has moved since the refresh.
+        Neighbours are read once for both, as A~ is symmetric and neither needs the loss; once that is known `settle`
+        replaces the memory of these rows.
 
         Args:
             rows: int64[b], distinct.
-            inputs: float32[b, dim], E of these rows.
+            table: float32[m, dim], inputs.
             drawn: of `matrix.forward`.
+            places: int64[b], which of the inputs is E of each row; `rows` when None.
+
+        Returns:
+            E_B, Z_B and `(1 - a) b A~^T_S G_mem`, float32 `[b, dim]` each.
         """
-        out, keep = np.empty_like(inputs), np.float32(1.0 - self.alpha)
-
-        def work(first: int, last: int) -> None:
-            kernels.mix(rows, self.aggregate, keep, inputs, np.float32(self.alpha), out, first, last)
-            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.moving, 0, keep, out, first, last)
-
-        self.workers.over(len(rows), work)
-        kernels.store_difference(rows, out, self.snapshot, self.moving)
-        return out
-
-    def received(self, drawn: Drawn) -> Float32Array:
-        """`(1 - a) b A~^T_S G_mem`, what the drawn neighbours of `matrix.backward` send back; float32 `[b, dim]`."""
-        out, keep = np.zeros((len(drawn.counts), self.dim), dtype=np.float32), np.float32(1.0 - self.alpha)
-
-        def work(first: int, last: int) -> None:
-            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.moving, 1, keep, out, first, last)
-
-        self.workers.over(len(out), work)
-        return out
-
-    def both(self, rows: Int64Array, inputs: Float32Array, drawn: Drawn) -> tuple[Float32Array, Float32Array]:
-        """The vectors of `forward` and `received` for the same rows of a symmetric matrix; the memory stays as it is.
-
-        Neighbours are read once for both: neither needs the loss. `settle` replaces the memory of these rows once the
-        loss is known.
-        """
-        out, back = np.empty_like(inputs), np.zeros_like(inputs)
-        keep, share = np.float32(1.0 - self.alpha), np.float32(self.alpha)
-
-        def work(first: int, last: int) -> None:
-            kernels.mix(rows, self.aggregate, keep, inputs, share, out, first, last)
-            kernels.aggregate_both(
-                drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last
-            )
-
-        self.workers.over(len(rows), work)
-        return out, back
-
-    def both_of(
-        self, rows: Int64Array, table: Float32Array, drawn: Drawn
-    ) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Inputs E of rows `[b]` out of `table [n, dim]`, and what `both` says of them, in one visit of each row."""
         own, out, back = (np.empty((len(rows), self.dim), dtype=np.float32) for _ in range(3))
         keep, share = np.float32(1.0 - self.alpha), np.float32(self.alpha)
+        at = rows if places is None else places
 
         def work(first: int, last: int) -> None:
             back[first:last] = 0.0
-            kernels.mix_rows(rows, self.aggregate, keep, table, share, own, out, first, last)
-            kernels.aggregate_both(
-                drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last
-            )
+            kernels.mix(rows, self.aggregate, keep, table, at, share, own, out, first, last)
+            kernels.aggregate(drawn.counts, drawn.neighbours, drawn.weights, self.moving, keep, out, back, first, last)
 
         self.workers.over(len(rows), work)
         return own, out, back
@@ -210,24 +175,7 @@ class Memory:
     def settle(
         self, rows: Int64Array, vectors: Float32Array, gradient: Float32Array, received: Float32Array
     ) -> Float32Array:
-        """What `forward` and `backward` leave in the memory of rows `[b]`, in one visit, after `both`.
-
-        Args:
-            rows: int64[b], distinct.
-            vectors: float32[b, dim], of `both`.
-            gradient: float32[b, dim], dL/dZ of these rows.
-            received: of `both`; overwritten by G of these rows, which is what is returned.
-        """
-        share = np.float32(self.alpha)
-
-        def work(first: int, last: int) -> None:
-            kernels.settle(rows, vectors, gradient, share, received, self.snapshot, self.moving, first, last)
-
-        self.workers.over(len(rows), work)
-        return received
-
-    def backward(self, rows: Int64Array, gradient: Float32Array, received: Float32Array) -> Float32Array:
-        """One step of rows `[b]` towards G = dL/dE, float32 `[b, dim]`; the memory of these rows is replaced by it.
+        """One step of rows `[b]` towards G = dL/dE, float32 `[b, dim]`; the memory of these rows is Z_B and G_B then.
 
             G_B = (1 - a) b A~^T_S G_mem + a dL/dZ_B
 
@@ -236,9 +184,14 @@ class Memory:
 
         Args:
             rows: int64[b], distinct.
+            vectors: float32[b, dim], Z of these rows, of `read`.
             gradient: float32[b, dim], dL/dZ of these rows.
-            received: the first term, of `received`; overwritten.
+            received: the first term, of `read`; overwritten.
         """
-        received += np.float32(self.alpha) * gradient
-        kernels.store_gradient(rows, received, self.moving)
+        share = np.float32(self.alpha)
+
+        def work(first: int, last: int) -> None:
+            kernels.settle(rows, vectors, gradient, share, received, self.snapshot, self.moving, first, last)
+
+        self.workers.over(len(rows), work)
         return received

@@ -21,7 +21,7 @@ from star_platform.gnn import runtime
 from star_platform.gnn.batches import VALIDATION_STEP, Batch, BatchMaker, Maker, Schedule, StepKey
 from star_platform.gnn.classification import ClassificationMaker, label_features
 from star_platform.gnn.clock import Clock
-from star_platform.gnn.config import TrainingConfig
+from star_platform.gnn.config import AdaptiveConfig, TrainingConfig
 from star_platform.gnn.course import Course
 from star_platform.gnn.features import InputReader, InputSpec, TypeInputs
 from star_platform.gnn.ltgnn.encoder import Field, LtgnnEncoder, Nodes
@@ -150,9 +150,9 @@ class LtgnnTrainer(Trainer):
 
     def __init__(self, graph: Graph, objectives: Mapping[str, Objective], config: TrainingConfig) -> None:
         """Adaptive fan-outs and MLPInit mean nothing here: there is no fan-out."""
-        self.graph, self.config = graph, config.model_copy(update={"mlp_init": 0})
-        self.course = Course(self.config, 0, adapts=False)
-        self.text = self.texts = None
+        self.graph = graph
+        self.config = config.model_copy(update={"mlp_init": 0, "adaptive": AdaptiveConfig()})
+        self.course, self.texts = Course(self.config, 0), None
         self.device = runtime.device_of(config.device)
         whole = Tasks.of(graph, objectives, config)
         supervised = [part.edge for part in whole.links.values()]

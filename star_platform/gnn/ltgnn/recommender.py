@@ -168,7 +168,7 @@ class Recommender:
         rows = unique[: _batch_kernels.relabel(ids, self._stamps, unique, positions)]
         drawn = draw(self.matrix.forward, rows, config.neighbours, key, self.workers)
         share = np.float32(config.own_share)
-        own, mixed, received = self.memory.both_of(rows, self.table, drawn)
+        own, mixed, received = self.memory.read(rows, self.table, drawn)
         vectors = without_input(mixed, own, config.own_share)
         places = positions[:size], positions[size : 2 * size], positions[2 * size :]
         if config.loss == "bpr":
