@@ -96,7 +96,7 @@ def run(task: Task, row: str, seed: int, folder: Path, progress: Progress, *, qu
     transformer = base_transformer(TEXT, HERE)
     if ROWS[row] is None:
         data = prepare(given, config, transformer, work / "tokens", progress)
-        head = train_baseline(TunedEncoder(transformer, config), data, config, progress).head
+        head = train_baseline(TunedEncoder.of(transformer, config), data, config, progress).head
         encoder = open_encoder(TEXT, HERE)
     else:
         done = finetune(given, config, transformer, work / "run", folder / "adapters", progress=progress)

@@ -86,13 +86,7 @@ def finetune(
     """
     data = prepare(source, config, transformer, work / f"tokens-{group.rank}", progress)
     key = run_key(config, transformer, data)
-    encoder = TunedEncoder(
-        transformer,
-        config.lora,
-        seed=config.seed,
-        bfloat16=config.precision == "bfloat16",
-        checkpointing=config.gradient_checkpointing,
-    )
+    encoder = TunedEncoder.of(transformer, config)
     frozen = _frozen_scores(encoder, data, config, work / f"frozen-{key}.npy", group, progress)
     trained = Trainer(encoder, data, config, work, group=group, progress=progress).run(key)
     labels = data.validation.labels

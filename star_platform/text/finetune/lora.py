@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from star_platform.errors import TextError
 from star_platform.text.adapters import SETTINGS, WEIGHTS, Adapter, attached
 from star_platform.text.finetune.batches import Chunk
-from star_platform.text.finetune.config import LoraConfig
+from star_platform.text.finetune.config import FineTuneConfig, LoraConfig
 from star_platform.text.transformer import Transformer
 
 _BLOCK = re.compile(r"\.\d+\.")
@@ -59,6 +59,17 @@ class TunedEncoder:
             enable = getattr(module, "activation_checkpointing_enable", None) or module.gradient_checkpointing_enable
             enable({"use_reentrant": False})
             module.enable_input_require_grads()  # else nothing that is recomputed has a gradient: its input has none
+
+    @classmethod
+    def of(cls, transformer: Transformer, config: FineTuneConfig) -> TunedEncoder:
+        """The encoder of a run of `text finetune`; raises as `TunedEncoder`."""
+        return cls(
+            transformer,
+            config.lora,
+            seed=config.seed,
+            bfloat16=config.precision == "bfloat16",
+            checkpointing=config.gradient_checkpointing,
+        )
 
     @property
     def dim(self) -> int:

@@ -204,9 +204,7 @@ def parts(tiny_bert: Path, tmp_path: Path) -> Callable[..., tuple[TunedEncoder, 
         settings = config(lora={"dropout": 0.1}, resume={"feature": "member.resume"}, **given)
         transformer = base_transformer(TextConfig(encoder=str(tiny_bert)), tmp_path)
         data = prepare(planted(tmp_path / "texts", resumes=True), settings, transformer, tmp_path / "tokens")
-        encoder = TunedEncoder(
-            transformer, settings.lora, seed=settings.seed, bfloat16=settings.precision == "bfloat16"
-        )
+        encoder = TunedEncoder.of(transformer, settings)
         encoder.train()
         return encoder, data, settings
 
@@ -333,7 +331,7 @@ def test_what_cannot_be_tuned_is_refused(tiny_bert: Path, tmp_path: Path) -> Non
         base_transformer(TextConfig(), tmp_path)
     transformer = base_transformer(TextConfig(encoder=str(tiny_bert)), tmp_path)
     with pytest.raises(TextError, match="T024"):
-        TunedEncoder(transformer, config(lora={"targets": ["q_proj"]}).lora, seed=0)
+        TunedEncoder.of(transformer, config(lora={"targets": ["q_proj"]}))
 
 
 @pytest.mark.parametrize(
