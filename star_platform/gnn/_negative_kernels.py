@@ -12,6 +12,8 @@ from star_platform.graph.kernels import kernel
 POWER = 0.75
 """Exponent of the degree; of word2vec (Mikolov et al. 2013, section 2.2)."""
 ATTEMPTS = 500
+MANY = 64
+"""Known destinations per negative from which looking up the negatives is cheaper than a walk over what is known."""
 _STEP, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 
@@ -175,14 +177,20 @@ def forbid(
     """`out[i, j] = False` where `src[i] * num_dst + negative[j]` is among the ascending `keys`.
 
     Those of source v are `keys[starts[v]:starts[v + 1]]`. `ascending` are the negatives in order, `order` their places.
-    Of what a source knows and of the negatives, the fewer are looked up among the others.
+    Each of what a source knows is looked for in a bitmap of the negatives; where it knows very many, the negatives are
+    looked up among them.
     """
     m = len(ascending)
+    bits = np.zeros((num_dst >> 6) + 1, dtype=np.uint64)
+    for j in range(m):
+        bits[ascending[j] >> 6] |= np.uint64(1) << np.uint64(ascending[j] & 63)
     for i in range(len(src)):
         first, last = starts[src[i]], starts[src[i] + 1]
-        if last - first <= m:
+        if last - first <= MANY * m:
             for k in range(first, last):
                 node = keys[k] - src[i] * num_dst
+                if not (bits[node >> 6] >> np.uint64(node & 63)) & np.uint64(1):
+                    continue
                 place = np.searchsorted(ascending, node)
                 while place < m and ascending[place] == node:
                     out[i, order[place]] = False

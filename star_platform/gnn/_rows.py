@@ -1,4 +1,4 @@
-"""Numba's missing words: bfloat16 rows, and prefetching of rows that are met at random."""
+"""Numba's missing words: bfloat16 rows, prefetching of rows that are met at random, and stores past the caches."""
 
 # ruff: noqa: ARG001 - arguments of intrinsics are types, and only their names are looked at
 from __future__ import annotations
@@ -47,6 +47,29 @@ def _prefetch(_context: Any, array: Any, i: Any, j: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy_line(_context: Any, source: Any, u: Any, out: Any, v: Any, j: Any) -> Any:
+    """`out[v, j:j + 32] = source[u, j:j + 32]` of uint16, past the caches: nothing is read of what is overwritten.
+
+    `out[v, j]` begins a cache line.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        line, word = ir.VectorType(ir.IntType(32), 16), ir.IntType(32)
+
+        def place(array: int, row: int) -> Any:
+            kind = signature.args[array]
+            found = context.make_array(kind)(context, builder, arguments[array])
+            item = cgutils.get_item_pointer(context, builder, kind, found, [arguments[row], arguments[4]], False, False)
+            return builder.bitcast(item, line.as_pointer())
+
+        store = builder.store(builder.load(place(0, 1), align=2), place(2, 3), align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(word, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, out, types.intp, types.intp), generate
 
 
 @fast_kernel

@@ -41,9 +41,14 @@ class DenseRows:
             self._copies = {key: self._copy(values, scale) for key, values, scale in wanted}
 
     def gather(self, key: Key, values: NDArray[np.float32], rows: NDArray[np.int64], scale: float) -> Tensor:
-        """Rows `[n]` of a feature's values `[m, dim]`, with -1 for a missing one: `[n, more than dim]`."""
-        out = self._pool.take(len(rows), self._columns(values), self._dtype)
-        target, factor, copy = as_array(out), np.float32(scale), self._copies.get(key)
+        """Rows `[n]` of a feature's values `[m, dim]`, with -1 for a missing one: `[n, more than dim]`.
+
+        Of a copy, where none is missing: `[n, dim]` or more, for no flag is set.
+        """
+        copy, factor = self._copies.get(key), np.float32(scale)
+        flags = 1 if copy is None or rows.min(initial=0) < 0 else 0
+        out = self._pool.take(len(rows), self._columns(values, flags), self._dtype)
+        target = as_array(out)
 
         def work(first: int, last: int) -> None:
             if copy is None:
@@ -61,8 +66,8 @@ class DenseRows:
         over_rows(lambda first, last: kernels.gather_rows(first, last, *given), len(out), self._threads)
         return out
 
-    def _columns(self, values: NDArray[np.float32]) -> int:
-        columns = int(values.shape[1]) + 1
+    def _columns(self, values: NDArray[np.float32], flags: int = 1) -> int:
+        columns = int(values.shape[1]) + flags
         return columns if self._dtype != torch.bfloat16 else -(-columns // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
 
 

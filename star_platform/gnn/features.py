@@ -268,7 +268,7 @@ class TypeEncoder(nn.Module):
             value = self.tables[str(place)](self._id_rows(place, spec, value))
         elif spec.kind == "hashed":
             value = self.tables[str(place)](value.reshape(-1)).view(len(value), 2, spec.columns).sum(dim=1)
-        elif value.shape[1] > spec.columns:  # the zeros that a gathered row ends with
+        elif value.shape[1] != spec.columns:  # a gathered row ends with zeros, or without the flag
             weight = functional.pad(weight, (0, 0, 0, value.shape[1] - spec.columns))
         return matmul(value, weight, self.precision)
 

@@ -147,6 +147,7 @@ def draw(
     contexts: Any,
     slices: Any,
     moments: Any,
+    shares: Any,
     window: Any,
     pairs: Any,
     slots: Any,
@@ -179,9 +180,11 @@ def draw(
     """Draw up to `limits[t, r]` edges from list r of every item of type t; returns how many in all.
 
     `width` > 0: item i writes at `i * width` and pads with -1; 0: items follow each other as `starts [n + 1]` says.
+    `shares [contexts]`: of dated edges, those before the moment; a guess.
     `window` > 0: microseconds before an item's moment that are seen; 0: no bound.
     `pairs [contexts, 2]`: in that context, edges between the two nodes do not exist (-1: all do).
-    `ranges [4, lists of a tile]`, `cuts`, `work [2, the same]`, `seen`, `visible`, `keys`, `picked`, `ends`: scratch.
+    `ranges [4, lists of a tile]`, `cuts [the same]`, `work [3, the same]`, `seen`, `visible`, `keys`, `picked` and
+    `ends`: scratch.
     Items are done in tiles: first where their lists are, then which edges, then the edges. Each loop has independent
     reads, as random access to main memory needs.
     """
@@ -191,8 +194,8 @@ def draw(
         for begin in range(slices[t], slices[t + 1], TILE):
             end = min(begin + TILE, slices[t + 1])
             valid_ranges(
-                nodes, contexts, begin, end, moments, window, slots[t], rows[t], offsets[t], limits[t], indptr,
-                undated, edges, newest, lows, counts, heads, gaps, cuts, work[0], work[1],
+                nodes, contexts, begin, end, moments, shares, window, slots[t], rows[t], offsets[t], limits[t],
+                indptr, undated, edges, newest, lows, counts, heads, gaps, cuts, work[0], work[1], work[2],
             )  # fmt: skip
             _pick(
                 nodes, contexts, begin, end, moments, window, pairs, slots[t], limits[t], edges, cumulative,

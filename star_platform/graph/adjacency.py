@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Budget = Literal["joint", "per-relation"]
 UNDATED: int = int(np.iinfo(np.int64).min)
 """Time of an edge without one: earlier than every moment, so always valid."""
+_SOME, _PARTS = 65_536, 1024
+"""Edges whose times stand for all, and into how many parts they are split."""
 _BUILT: WeakKeyDictionary[Graph, dict[Budget, Adjacency]] = WeakKeyDictionary()
 """Kept as long as the graph is: training, embedding and evaluation read the same edges."""
 
@@ -168,6 +170,18 @@ class Adjacency:
         sums = np.empty(len(self.edges), dtype=np.float64)
         kernels.prefix_sums(self.indptr, self.weights, sums)
         return sums
+
+    @cached_property
+    def timeline(self) -> NDArray[np.int64]:
+        """Times that part the dated edges into about as many each, ascending; empty when no edge has one."""
+        some = self.times[:: max(1, len(self.edges) // _SOME)]
+        dated = np.sort(some[some > UNDATED])
+        return dated[:: max(1, len(dated) // _PARTS)]
+
+    def shares_before(self, moments: NDArray[np.int64]) -> NDArray[np.float64]:
+        """About which share of all dated edges is before each moment, `[n]`."""
+        found: NDArray[np.float64] = np.searchsorted(self.timeline, moments) / max(1, len(self.timeline))
+        return found
 
     def gids(self, node_type: str, indices: ArrayLike) -> NDArray[np.int64]:
         """Global ids of rows `indices` of a node type."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from star_platform.errors import TrainingError
+from star_platform.gnn import _negative_kernels as kernels
 from star_platform.gnn.batches import BatchMaker, StepKey
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.existence import Existence
@@ -347,3 +348,18 @@ def test_a_node_is_not_its_own_negative(tmp_path: Path) -> None:
     assert batch.allowed is not None
     assert own.any()
     assert not batch.allowed.numpy()[own].any()
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 9]), st.sampled_from([0, 3, 300]))
+def test_known_pairs_are_forbidden_whether_few_or_many(seed: int, negatives: int, known: int) -> None:
+    """Sources with more than `MANY` known destinations per negative are searched, the others walked through."""
+    rng = np.random.default_rng(seed)
+    sources, destinations = 4, 1000
+    pairs = {(s, int(d)) for s in range(sources) for d in rng.choice(destinations, size=known + s, replace=False)}
+    keys = np.array(sorted(s * destinations + d for s, d in pairs), dtype=np.int64)
+    starts = np.searchsorted(keys, np.arange(sources + 1) * destinations)
+    drawn = rng.integers(destinations, size=negatives)  # some of them twice
+    src, order = np.array([2, 0, 2, 3]), np.argsort(drawn, kind="stable")
+    out = np.ones((len(src), negatives), dtype=np.bool_)
+    kernels.forbid(keys, starts, src, drawn[order], order, destinations, out)
+    assert out.tolist() == [[(s, int(d)) not in pairs for d in drawn] for s in src.tolist()]

@@ -24,10 +24,10 @@ from .sampling_oracle import Relation
 
 MUTANTS = {
     "none": ("<", "<"),
-    "an edge at the moment itself is seen": ("< bounds[i])", "<= bounds[i])"),
+    "an edge at the moment itself is seen": ("< bounds[m])", "<= bounds[m])"),
     "the newest edge is seen at its own time": ("<= newest", "< newest"),
-    "a window begins a microsecond too early": ("bounds[i] - window if", "bounds[i] - window - 1 if"),
-    "an edge at the window's beginning is not seen": ("bounds[i] - window if", "bounds[i] - window + 1 if"),
+    "a window begins a microsecond too early": ("bounds[m] - window if", "bounds[m] - window - 1 if"),
+    "an edge at the window's beginning is not seen": ("bounds[m] - window if", "bounds[m] - window + 1 if"),
     "undated edges fall out of a window": ("heads[lists] = min(np.int64(undated[first + r]), n)", "heads[lists] = 0"),
 }
 
