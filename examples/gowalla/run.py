@@ -40,7 +40,8 @@ CHOSEN = RecommenderConfig(
     among_all=True,
     cosine=False,
     temperature=1.0,
-    negatives=1024,
+    negatives=512,
+    neighbours=8,
     alpha=0.45,
     own_share=0.0,
     steps_out=1,
@@ -50,15 +51,27 @@ CHOSEN = RecommenderConfig(
     decay_from=0.4,
     epochs=14,
 )
+WALK: dict[str, Any] = {"neighbours": 15, "negatives": 1024}
+"""What all else was tuned with."""
 COSINE = {"among_all": False, "cosine": True, "cosine_out": True, "temperature": 0.1, "l2": 0.0}
 GRID: dict[str, dict[str, Any]] = {
-    "chosen": {},
-    "l2 0.05, 8 epochs": {"l2": 0.05, "epochs": 8},
-    "not among all, l2 0.05": {"among_all": False, "l2": 0.05},
-    "not among all, l2 0.08, 8 epochs": {"among_all": False, "l2": 0.08, "epochs": 8},
-    "not among all, l2 0.02, 8 epochs": {"among_all": False, "l2": 0.02, "epochs": 8},
-    "not among all, l2 0.0002, 8 epochs": {"among_all": False, "l2": 2e-4, "epochs": 8},
-    "cosine, 12 epochs": {**COSINE, "epochs": 12},
+    "l2 0.07": WALK,
+    "l2 0.05, 8 epochs": {**WALK, "l2": 0.05, "epochs": 8},
+    "not among all, l2 0.05": {**WALK, "among_all": False, "l2": 0.05},
+    "not among all, l2 0.08, 8 epochs": {**WALK, "among_all": False, "l2": 0.08, "epochs": 8},
+    "not among all, l2 0.02, 8 epochs": {**WALK, "among_all": False, "l2": 0.02, "epochs": 8},
+    "not among all, l2 0.0002, 8 epochs": {**WALK, "among_all": False, "l2": 2e-4, "epochs": 8},
+    "cosine, 12 epochs": {**WALK, **COSINE, "epochs": 12},
+    **{
+        f"{neighbours} neighbours, {negatives} negatives, seed {seed}": {
+            "neighbours": neighbours,
+            "negatives": negatives,
+            "seed": seed,
+        }
+        for neighbours in (15, 10, 8, 6)
+        for negatives in (1024, 768, 512)
+        for seed in (0, 1)
+    },
 }
 """What differs from `CHOSEN`, by name."""
 LATER = 0.13

@@ -353,7 +353,7 @@ def edge_terms(
         indptr: int64 `[n + 1]`.
         neighbours: int32 `[e]`.
         relations: int16 `[e]`.
-        ages: int64 `[e]`, microseconds, -1 for undated edges.
+        ages: int64 `[e]`, microseconds, -1 for undated edges; or `[0]`.
         weights: float32 `[e]`, or `[0]`.
         own: int32 `[n]`, each item's place among the neighbours, to add an edge from itself at the end of its list;
             `[0]` to add none.
@@ -372,7 +372,7 @@ def edge_terms(
         starts[v] = at
         for e in range(indptr[v], indptr[v + 1]):
             sources[at], kinds[at] = neighbours[e], relations[e]
-            if ages[e] > 0:
+            if len(ages) and ages[e] > 0:
                 hours[at] = np.log1p(ages[e] / 3.6e9)
             if len(weights):
                 logs[at] = np.log1p(max(weights[e], np.float32(0.0)))

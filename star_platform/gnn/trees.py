@@ -32,7 +32,7 @@ class BlockTensors:
     relations: Tensor
     """int16[e]."""
     ages: Tensor
-    """float32[e]: log1p of the hours between edge and item, 0 for undated edges."""
+    """float32[e]: log1p of the hours between edge and item, 0 for undated edges and where the encoder sees no ages."""
     weights: Tensor | None
     """float32[e]: log1p of the edge weight."""
     self_positions: Tensor
@@ -82,6 +82,7 @@ class TreeReader:
         self._config = config
         self.clock = Clock()
         self._target = config.target_in_attention
+        self._ages = config.age_encoding and config.encoder != "mean"
         self.sampler = self._sampler(config.fan_outs)
         self.inputs = InputReader(graph, config, specs, inner_text=inner_text)
         if specs is None and labels:
@@ -157,7 +158,8 @@ class TreeReader:
         """A sampled hop as tensors; with `target_in_attention` every item is its own neighbour too."""
         assert block.indptr is not None  # noqa: S101 - of a ragged sample
         weights = block.weights if self.weighted and block.weights is not None else np.empty(0, dtype=np.float32)
-        arrays = (block.indptr, block.neighbours, block.relations, block.ages, weights)
+        ages = block.ages if self._ages else block.ages[:0]
+        arrays = (block.indptr, block.neighbours, block.relations, ages, weights)
         own = self_positions if self._target else self_positions[:0]
         indptr, neighbours, relations, ages, logs = kernels.edge_terms(*arrays, own, len(self.relations))
         return BlockTensors(
