@@ -145,6 +145,38 @@ def test_bfloat16_inputs_are_encoded_like_float32_ones(tmp_path: Path) -> None:
     assert torch.allclose(vectors["bf16"].float(), vectors["float32"], atol=0.06)
 
 
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("dim", [32, 40])
+def test_rows_from_a_rounded_copy_are_the_same_and_have_a_flag_only_where_one_is_missing(
+    tmp_path: Path, missing: bool, dim: int
+) -> None:
+    rng = np.random.default_rng(0)
+    writer = GraphWriter(tmp_path)
+    writer.node("job", [str(i) for i in range(50)])
+    writer.feature("job.text", "text", rng.standard_normal((50, dim)), present=np.arange(50) > 4)
+    graph, config = writer.finish(), TrainingConfig(dim=32, precision="bf16")
+    nodes = np.array([7, 49, 7, 30, 2 if missing else 12])
+    plain, rounded = InputReader(graph, config), InputReader(graph, config)
+    rounded.keep_rounded()
+    encode = TypeEncoder(plain.specs["job"], 32, 0.0, config.precision)
+    found = []
+    for reader in (plain, rounded):
+        encode.zero_grad()
+        inputs = reader.read("job", nodes, np.full(5, 20))
+        vectors = encode(inputs)
+        vectors.float().pow(3).sum().backward()
+        gradient = encode.projections[0].grad
+        assert gradient is not None
+        found.append((inputs.values[0], vectors.detach(), gradient))
+    (values, vectors, gradient), (fewer, *same) = found
+    assert fewer.shape[1] == (values.shape[1] if missing else -(-dim // 32) * 32)
+    assert torch.equal(values[:, : fewer.shape[1]], fewer)
+    assert not values[:, fewer.shape[1] :].any()
+    assert torch.equal(same[0], vectors)
+    assert torch.equal(same[1], gradient)
+    assert bool(gradient[dim].any()) == missing
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rows_are_expanded_and_their_gradients_summed_in_float32(dtype: torch.dtype, threads: int) -> None:

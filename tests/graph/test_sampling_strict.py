@@ -11,16 +11,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from star_platform.graph import _sampling_kernels, _validity_kernels, sampling
+from star_platform.graph.adjacency import Adjacency
 from star_platform.graph.storage import EdgeType
 
 from .sampling_cases import COUNTS, STRATEGIES, Case, assert_equal, cases
-from .sampling_oracle import Relation
+from .sampling_oracle import Relation, adjacency_of
 
 MUTANTS = {
     "none": ("<", "<"),
@@ -138,3 +141,19 @@ def _touches(name: EdgeType, edge: tuple[int, int, int]) -> bool:
 
 def _gid(member: int) -> int:
     return COUNTS["job"] + member
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=cases(), guess=st.sampled_from([0.0, 0.3, 1.0]))
+def test_where_a_search_begins_does_not_change_what_it_finds(case: Case, guess: float) -> None:
+    expected = case.sample()
+    with mock.patch.object(Adjacency, "shares_before", lambda _, moments: np.full(len(moments), guess)):
+        assert_equal(expected, case.sample())
+
+
+@given(st.lists(st.integers(0, 50), max_size=300), st.integers(-1, 51))
+def test_the_timeline_says_about_which_share_of_edges_is_before_a_moment(times: list[int], moment: int) -> None:
+    views = EdgeType("member", "views", "job")
+    edges = [Relation(views, True, [(0, 0, time) for time in times]), Relation(views.reversed, False, [(0, 0, 0)])]
+    (found,) = adjacency_of(COUNTS, edges, "joint").shares_before(np.array([moment]))
+    assert found == pytest.approx(sum(time < moment for time in times) / max(1, len(times)))
