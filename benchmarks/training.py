@@ -11,7 +11,8 @@ shows: `NeighborSampler` blocks, `HeteroGraphConv` of `GATv2Conv` (of `SAGEConv`
 against DGL as a user runs it, in a process with glibc's own malloc settings; `vs_dgl_tuned` against DGL in this
 process, whose allocator keeps freed memory as ours does. Both take turns with ours.
 
-`compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs.
+`compute_vs_gemm`: the seconds of compute of our step over those of bfloat16 matrix products of as many FLOPs. Matrix
+units (AMX) make products ten times as fast, and little else; `ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16` keeps all from them.
 `sample_gather_share`: the seconds of sampling and gathering, measured alone on one thread, over all core-seconds of a
 step; `waits`: the share of a step in which the computing thread waited for them. `--quick` takes a smaller graph and
 batches of an eighth, so that its ratios are not those of the full size.
@@ -27,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("DGLBACKEND", "pytorch")
 
@@ -38,7 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._harness import ratio, report, spread
 from benchmarks._market import TEXT_DIM, MemoryGraph
-from star_platform.gnn import runtime
+from star_platform.gnn import products, runtime
 from star_platform.gnn.config import TrainingConfig
 from star_platform.gnn.trainer import Trainer
 from star_platform.signals.model import LinkPrediction, Negatives
@@ -127,9 +129,10 @@ class Ours:
         return {part: seconds / count for part, seconds in {**self.clock.taken(), "all": whole}.items()}
 
     def flops(self) -> float:
-        """Of the matrix products of one step, forward and backward."""
+        """Of the matrix products of one step, forward and backward; all made by torch, for it counts no others."""
         batch, _ = self.trainer._made(self.keys[0])
-        with FlopCounterMode(display=False) as counter:
+        torchs_own = mock.patch.object(products, "has_tiles", return_value=False)
+        with torchs_own, FlopCounterMode(display=False) as counter:
             self.trainer._step(batch)
         return float(counter.get_total_flops())
 

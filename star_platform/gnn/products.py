@@ -8,6 +8,7 @@ that stay in cache, and the narrower matrix is turned around there: 1.7 to 1.9 t
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -27,6 +28,7 @@ STRIP = 256
 _PIECE = 8192
 """Fewest rows that are worth sums of their own."""
 _ALIGNED = 32
+_LIMIT = "ONEDNN_MAX_CPU_ISA"
 _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18
 """The system call by which a process asks for tiles (ARCH_REQ_XCOMP_PERM, Linux 5.16)."""
 
@@ -45,8 +47,14 @@ def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def has_tiles() -> bool:
-    """Whether this process may use matrix units for bfloat16; asks the system for them once."""
+    """Whether this process may use matrix units for bfloat16; asks the system for them once.
+
+    Not where `ONEDNN_MAX_CPU_ISA` keeps torch's own products from them.
+    """
+    allowed = os.environ.get(_LIMIT, "DEFAULT").upper()
     if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    if allowed not in ("", "DEFAULT", "ALL") and "AMX" not in allowed:
         return False
     features = llvm.get_host_cpu_features()
     if not (features.get("amx-tile") and features.get("amx-bf16")):

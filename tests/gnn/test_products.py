@@ -63,3 +63,14 @@ def test_without_matrix_units_the_library_multiplies(monkeypatch: pytest.MonkeyP
     x, grad = operands(8, 2 * STRIP, 20, 24)
     monkeypatch.setattr(products, "has_tiles", lambda: False)
     assert torch.equal(weight_gradient(x, grad), (x.T @ grad).float())
+
+
+@pytest.mark.parametrize("limit", ["AVX512_CORE_BF16", "avx2"])
+def test_matrix_units_that_are_kept_from_torch_are_not_used_here_either(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    free = products.has_tiles.__wrapped__()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
+    assert products.has_tiles.__wrapped__() == free
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert not products.has_tiles.__wrapped__()
