@@ -53,7 +53,7 @@ def _prefetch(_context: Any, array: Any, i: Any, j: Any) -> Any:
 def copy_line(_context: Any, source: Any, u: Any, out: Any, v: Any, j: Any) -> Any:
     """`out[v, j:j + 32] = source[u, j:j + 32]` of uint16, past the caches: nothing is read of what is overwritten.
 
-    `out[v, j]` begins a cache line.
+    `out[v, j]` begins a cache line. Another thread sees it once a lock has changed hands, which empties such stores.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -174,12 +174,13 @@ class NeighbourSampler:
         partners: NDArray[np.int32] | None,
     ) -> Sample:
         contexts = distinct_contexts(self.adjacency, gids, times, partners)
+        shares = self.adjacency.shares_before(contexts.moments)
         hop, seed_positions = first_hop(self.adjacency, gids, contexts)
         blocks: list[Block] = []
         hops = [hop]
         self_positions: list[NDArray[np.int32]] = []
         for depth, limits in enumerate(self._limits):
-            block, hop, here = self._expand(scratch, hop, contexts, limits, _stream(self.seed, step, depth))
+            block, hop, here = self._expand(scratch, hop, contexts, shares, limits, _stream(self.seed, step, depth))
             blocks.append(block)
             hops.append(hop)
             self_positions.append(here)
@@ -194,7 +195,13 @@ class NeighbourSampler:
         )
 
     def _expand(
-        self, scratch: Scratch, hop: Hop, contexts: Contexts, limits: NDArray[np.int64], stream: np.uint64
+        self,
+        scratch: Scratch,
+        hop: Hop,
+        contexts: Contexts,
+        shares: NDArray[np.float64],
+        limits: NDArray[np.int64],
+        stream: np.uint64,
     ) -> tuple[Block, Hop, NDArray[np.int32]]:
         """One hop deeper: the edges, the next hop, and where the items of this hop are in it."""
         a = self.adjacency
@@ -214,7 +221,7 @@ class NeighbourSampler:
             hop.contexts,
             hop.slices,
             contexts.moments,
-            a.shares_before(contexts.moments),
+            shares,
             np.int64(self.window or 0),
             contexts.pairs,
             *lists,
